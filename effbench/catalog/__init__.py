@@ -1,0 +1,1 @@
+"""YAML documents to model, with file:line:column errors."""

@@ -1,0 +1,1 @@
+"""Observing hardware: NVML, CPU, fake and replayed devices, the telemetry child."""

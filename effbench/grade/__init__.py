@@ -1,0 +1,1 @@
+"""Scorecard and policy to grade."""

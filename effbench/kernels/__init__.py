@@ -1,0 +1,1 @@
+"""One file, one kernel. The only layer that may import torch."""

@@ -1,0 +1,1 @@
+"""One file, one launcher: words in, a running child out."""

@@ -1,0 +1,1 @@
+"""Frozen structs that flow through effbench; imports msgspec and nothing of ours."""

@@ -1,0 +1,86 @@
+"""What is asked for: a suite of workloads, each a kernel with parameters and a way to measure it."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from effbench.model.quantity import finite
+
+DeviceClass = Literal["gpu", "cpu"]
+Scope = Literal["device", "pair", "node", "rack", "cluster"]
+
+
+class Procedure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How one trial is sampled within one round. Times in seconds.
+
+    Modes: `sustained` keeps the device busy and rotates buffers; `burst` flushes the last-level cache before
+    every repetition and leaves gaps, as published maxima (MAMF) do; `latency` times repetitions one by one;
+    `once` runs the kernel's own pass to its end (memory_fill).
+    Throttle (samples taken under a hardware-slowdown or thermal reason): `discard`, `keep` or `fail` the trial.
+    """
+
+    mode: Literal["sustained", "burst", "latency", "once"] = "sustained"
+    warmup_s: float = 0.2
+    duration_s: float = 1.0
+    batch_min_s: float = 0.010
+    samples_min: int = 5
+    samples_max: int = 20_000
+    target_relative_half_width: float = 0.02
+    throttle: Literal["discard", "keep", "fail"] = "discard"
+    fingerprint_every: int = 10
+
+    def __post_init__(self) -> None:
+        finite("Procedure", warmup_s=self.warmup_s, duration_s=self.duration_s, batch_min_s=self.batch_min_s)
+        for name in ("duration_s", "batch_min_s", "samples_min", "samples_max", "target_relative_half_width"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above zero")
+        if self.warmup_s < 0:
+            raise ValueError("warmup_s must not be negative")
+
+
+class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One kernel with parameters. `axes` multiplies: every combination of values becomes a trial.
+
+    `on` limits a workload to device classes; absent, it is planned on all of them.
+    `procedure` replaces the suite's procedure for this workload.
+    """
+
+    id: str
+    kernel: str
+    params: dict[str, Any] = {}
+    axes: dict[str, list[Any]] = {}
+    scope: Scope = "device"
+    on: list[DeviceClass] | None = None
+    procedure: Procedure | None = None
+
+
+class Requires(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a node must have before the suite makes sense on it."""
+
+    accelerators_min: int = 0
+    links: bool = False
+
+
+class Rounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many rounds: at least `min`; the stop rule then looks after each further round up to `max`."""
+
+    min: int
+    max: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min <= self.max:
+            raise ValueError(f"rounds need 1 <= min <= max, not min {self.min}, max {self.max}")
+
+
+class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A named set of workloads with its budget. `rounds` and `budget_s` (start to report) are per device class."""
+
+    schema: Literal["effbench.suite/1"]
+    name: str
+    purpose: str
+    rounds: dict[DeviceClass, Rounds]
+    budget_s: dict[DeviceClass, float]
+    workloads: list[Workload]
+    requires: Requires = Requires()
+    procedure: Procedure = Procedure()
+    seed: int = 20261121

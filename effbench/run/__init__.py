@@ -1,0 +1,1 @@
+"""Suite and inventory to plan, plan to journal, journal to record."""

@@ -1,0 +1,1 @@
+"""Pure numbers: quantiles, intervals, stopping, comparison, drift."""
