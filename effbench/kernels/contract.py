@@ -102,6 +102,13 @@ class Kernel(Protocol):
     VERSION: int
     Params: Any
 
+    def fit(self, params: Any, accelerator: Accelerator) -> Any:
+        """Fill the fields that are None from a fixed ladder by device class and hardware facts. Pure.
+
+        Never from a timing: the same device always gets the same shapes, else its runs could not be compared. The
+        other functions below take fitted parameters.
+        """
+
     def work(self, params: Any) -> Work:
         """Count one repetition. Pure."""
 
