@@ -77,3 +77,4 @@ class Scorecard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     waterfalls: list[Waterfall] = []
     outcome: str = "complete"
     simulated: bool = False
+    ended_at: str = ""

@@ -1,0 +1,123 @@
+"""One domain of the scorecard: its share of the reference at the pessimistic end, and the grade that earns."""
+
+import math
+from collections.abc import Sequence
+
+from effbench.catalog.metrics import lookup
+from effbench.grade.gates import USABLE, compare, ends
+from effbench.grade.ladder import Ladder
+from effbench.model.grade import DomainGrade, Reason, Verdict
+from effbench.model.policy import DomainRule, MetricRule, Policy
+from effbench.model.scorecard import Metric
+
+
+def domain(rule: DomainRule, metrics: Sequence[Metric], ladder: Ladder, policy: Policy) -> DomainGrade:
+    """Grade one domain. Missing required evidence makes it not rated; suspect evidence can never make it fail.
+
+    The share of a domain is the weighted geometric mean over its metrics, each counted at most as 1, so that a
+    figure above its reference cannot buy out one below.
+    """
+    reasons: list[Reason] = []
+    shares: list[tuple[float, float, float, float]] = []
+    for wanted in rule.metrics:
+        metric = _chosen(wanted, metrics)
+        if metric is None:
+            if wanted.required:
+                reasons.append(_missing(wanted, metrics))
+            continue
+        reasons.append(_reason(metric, ladder))
+        low, high = ends(metric)
+        shares.append((wanted.weight, *(min(1.0, max(x, 1e-9)) for x in (low, metric.quantity.value, high))))
+    missing = any(r.outcome == "not_rated" and r.observed is None for r in reasons)
+    if missing or not shares:
+        return DomainGrade(rule.name, "not_rated", reasons, rule.required, rule.critical)
+    low, share, high = (_mean([(row[0], row[end]) for row in shares]) for end in (1, 2, 3))
+    return _graded(rule, reasons, (low, share, high), ladder, policy)
+
+
+def _graded(
+    rule: DomainRule, reasons: list[Reason], shares: tuple[float, float, float], ladder: Ladder, policy: Policy
+) -> DomainGrade:
+    low, share, high = shares
+    outcome: Verdict = compare(low, high, ladder.pass_share, lower_is_better=False)
+    if outcome == "fail" and any(r.suspect for r in reasons):
+        outcome = "not_rated"
+    earned = ladder.at(low)
+    capped = any(r.provisional for r in reasons)
+    grade = ladder.capped(earned, policy.provisional_cap) if capped else earned
+    return DomainGrade(
+        name=rule.name,
+        outcome=outcome,
+        reasons=reasons,
+        required=rule.required,
+        critical=rule.critical,
+        grade=grade if outcome in ("pass", "fail") else None,
+        share=share,
+        share_low=low,
+        share_high=high,
+        capped=capped and grade != earned,
+    )
+
+
+def _mean(weighted: Sequence[tuple[float, float]]) -> float:
+    """Weighted geometric mean."""
+    total = sum(weight for weight, _ in weighted)
+    return math.exp(sum(weight * math.log(x) for weight, x in weighted) / total)
+
+
+def _chosen(rule: MetricRule, metrics: Sequence[Metric]) -> Metric | None:
+    """The first alternative that was measured and may be graded: usable, and held against a trusted ceiling."""
+    for key in rule.any_of:
+        for metric in metrics:
+            if metric.key != key or metric.device is not None or metric.status not in USABLE:
+                continue
+            if metric.ceiling is not None and metric.ceiling.confidence != "low":
+                return metric
+    return None
+
+
+def _missing(rule: MetricRule, metrics: Sequence[Metric]) -> Reason:
+    key = rule.any_of[0]
+    row = lookup(key)
+    found = [m for m in metrics if m.key in rule.any_of and m.device is None]
+    if found and found[0].status not in USABLE:
+        why = f"it is {found[0].status}"
+    elif found:
+        why = "its reference is of low confidence, which is shown and never graded"
+    elif any(m.key.startswith(key.rsplit(".", 1)[0] + ".") for m in metrics):
+        why = "the figure was measured, but the catalogue has no reference for this part"
+    else:
+        why = "it was not measured"
+    alternatives = " (or " + ", ".join(rule.any_of[1:]) + ")" if len(rule.any_of) > 1 else ""
+    text = f"{key}{alternatives} is absent: {why}"
+    return Reason(key, "not_rated", text, row.when_low if row else "")
+
+
+def _reason(metric: Metric, ladder: Ladder) -> Reason:
+    low, high = ends(metric)
+    outcome = compare(low, high, ladder.pass_share, lower_is_better=False)
+    suspect = metric.status == "suspect"
+    if outcome == "fail" and suspect:
+        outcome = "not_rated"
+    row = lookup(metric.key)
+    ceiling = metric.ceiling
+    assert ceiling is not None
+    kind = "provisional reference" if ceiling.provisional else "reference"
+    text = (
+        f"{metric.key} is {metric.quantity.value:.3f} of the {kind}, at least {low:.3f}; required {ladder.pass_share}"
+    )
+    if suspect:
+        text += "; measured under foreign load"
+    return Reason(
+        metric=metric.key,
+        outcome=outcome,
+        text=text,
+        next_step=row.when_low if row and outcome != "pass" else "",
+        device=str(metric.params.get("worst_device", "")) or None,
+        observed=metric.quantity.value,
+        bound=low,
+        threshold=ladder.pass_share,
+        margin=low / ladder.pass_share - 1,
+        provisional=ceiling.provisional,
+        suspect=suspect,
+    )

@@ -1,0 +1,113 @@
+"""Scorecard and policy to the verdict: gates first, then domains, then the overall grade. Pure; fails closed."""
+
+import math
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+from effbench.grade.domain import domain
+from effbench.grade.gates import gate
+from effbench.grade.ladder import Ladder
+from effbench.model.digest import digest
+from effbench.model.grade import PRECEDENCE, DomainGrade, Grade, PolicyRef, Reason, Verdict
+from effbench.model.policy import Policy
+from effbench.model.scorecard import Scorecard
+
+
+def grade(card: Scorecard, policy: Policy) -> Grade:
+    """Decide. Precedence: fail, not rated, undecided, pass (INTERFACES section 1)."""
+    section = policy.gpu if card.device_class == "gpu" else policy.cpu
+    ladder = Ladder(policy)
+    gates = [reason for rule in section.gates if (reason := gate(rule, card.metrics)) is not None]
+    domains = [domain(rule, card.metrics, ladder, policy) for rule in section.domains]
+    doubts = _doubts(card, policy)
+    outcomes: list[Verdict] = [r.outcome for r in gates]
+    outcomes += [d.outcome for d in domains if d.required]
+    if doubts:
+        outcomes.append("not_rated")
+    verdict = next((v for v in PRECEDENCE if v in outcomes), "not_rated")
+    letter = _overall(domains, section_weights(policy, card), ladder, policy) if verdict == "pass" else None
+    if verdict == "fail":
+        letter = policy.fail_grade
+    return Grade(
+        schema="effbench.grade/1",
+        verdict=verdict,
+        policy=PolicyRef(policy.name, policy.version, digest(policy)),
+        scorecard_digest=digest(card),
+        gates=gates,
+        domains=domains,
+        summary=_summary(verdict, letter, gates, domains, doubts),
+        decided_at=card.ended_at or card.started_at,
+        grade=letter,
+        rated_until=_until(card, policy) if verdict == "pass" else None,
+        reasons=doubts,
+    )
+
+
+def section_weights(policy: Policy, card: Scorecard) -> dict[str, float]:
+    """Return the weight of each domain in the policy's section for the card's device class."""
+    section = policy.gpu if card.device_class == "gpu" else policy.cpu
+    return {rule.name: rule.weight for rule in section.domains}
+
+
+def _doubts(card: Scorecard, policy: Policy) -> list[str]:
+    """What makes the whole card unfit for a rating, whatever its figures say."""
+    doubts = []
+    if card.simulated and not policy.accepts_simulated:
+        doubts.append("the figures are simulated or replayed through a fake device; only measured ones are rated")
+    if card.subject != policy.subject:
+        doubts.append(
+            f"the scorecard is of a {card.subject}, the policy rates a {policy.subject}: measure every device listed"
+        )
+    if card.outcome in ("interrupted", "truncated", "abandoned"):
+        doubts.append(f"the run was {card.outcome}, so its evidence is incomplete")
+    if card.coverage < float(policy.coverage_min):
+        doubts.append(f"only {card.coverage:.0%} of the planned trials gave a figure, required {policy.coverage_min}")
+    return doubts
+
+
+def _overall(domains: Sequence[DomainGrade], weights: dict[str, float], ladder: Ladder, policy: Policy) -> str | None:
+    """Weighted geometric mean of the pessimistic shares, at most so many grades above the worst critical domain."""
+    graded = [d for d in domains if d.grade is not None and d.share_low is not None]
+    total = sum(weights[d.name] for d in graded)
+    if not graded or total <= 0:
+        return None
+    mean = math.exp(sum(weights[d.name] * math.log(d.share_low or 1e-9) for d in graded) / total)
+    letter = ladder.at(mean)
+    if any(d.capped or any(r.provisional for r in d.reasons) for d in graded):
+        letter = ladder.capped(letter, policy.provisional_cap)
+    critical = [d.grade for d in graded if d.critical and d.grade is not None]
+    if critical:
+        letter = ladder.capped(letter, ladder.above(ladder.worst(critical), policy.above_worst_critical))
+    return letter
+
+
+def _summary(
+    verdict: Verdict,
+    letter: str | None,
+    gates: Sequence[Reason],
+    domains: Sequence[DomainGrade],
+    doubts: Sequence[str],
+) -> str:
+    """One sentence that a person can act on."""
+    if verdict == "pass":
+        unrated = [d.name for d in domains if d.outcome == "not_rated"]
+        tail = f"; not rated: {', '.join(unrated)}" if unrated else ""
+        return f"Every required figure meets the policy at its pessimistic end; grade {letter}{tail}."
+    culprits = [*gates, *(r for d in domains if d.required for r in d.reasons)]
+    named = [r.text for r in culprits if r.outcome == verdict]
+    broken = [d for d in domains if d.required and d.outcome == verdict]
+    if verdict == "not_rated" and doubts:
+        named = [*doubts, *named]
+    if not named:
+        named = [f"domain {d.name} reaches {d.share_low:.3f} to {d.share_high:.3f} of the reference" for d in broken]
+    more = f" (and {len(named) - 1} more)" if len(named) > 1 else ""
+    words = {"fail": "Failed", "not_rated": "Not rated", "undecided": "Undecided", "pass": ""}[verdict]
+    return f"{words}: {named[0] if named else 'no evidence'}{more}."
+
+
+def _until(card: Scorecard, policy: Policy) -> str | None:
+    try:
+        start = date.fromisoformat((card.ended_at or card.started_at)[:10])
+    except ValueError:
+        return None
+    return (start + timedelta(days=policy.rated_for_days)).isoformat()

@@ -1,0 +1,248 @@
+"""Plan to journal: rounds of fresh workers, one device after another, within the budget, whatever the workers do."""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Protocol
+
+import msgspec
+
+from effbench.model.event import Closed, Ended, Event, Noted, Sample, Started, Telemetry, Tool
+from effbench.model.finding import Finding
+from effbench.model.inventory import Accelerator, Inventory
+from effbench.model.plan import Plan, Trial
+from effbench.run import plan as planning
+from effbench.run import rounds
+from effbench.run.journal import SCHEMA, JournalWriter
+from effbench.run.stage import Answer, Stage
+from effbench.run.watch import Watch
+from effbench.run.wire import Hello, Progress
+
+# Kept back from the budget for scoring and reporting (all eight artefacts took under 4 s on 2 cores).
+REPORT_RESERVE_S = 8.0
+READY_DEADLINE_S = 90.0
+LOSSES_MAX = 3
+# One soak per round: GPUs settle their clock and power in seconds, a CPU core in tenths of a second.
+SOAK_S = {"gpu": 5.0, "cpu": 1.0}
+SOAKED_MODES = ("sustained",)
+
+
+class Display(Protocol):
+    """What the engine tells a person while it runs. Called only when no CPU block is being timed."""
+
+    def begin(self, plan: Plan, inventory: Inventory) -> None:
+        """The plan is about to run."""
+
+    def trial(self, trial: Trial, round_number: int, done: int, total: int, left_s: float) -> None:
+        """A trial begins."""
+
+    def progress(self, progress: Progress, telemetry: Telemetry | None) -> None:
+        """A trial goes on."""
+
+    def closed(self, trial: Trial, status: str, detail: str) -> None:
+        """A trial has ended."""
+
+    def note(self, finding: Finding) -> None:
+        """Something a person should know at once."""
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How to run: the environment for children, the budget, and faults for simulated devices."""
+
+    environment: dict[str, str]
+    budget_s: float
+    tool: Tool
+    faults: dict[str, dict[str, float]] = {}
+    telemetry: bool = True
+
+
+class Engine:
+    """One run. Owns the workers, the telemetry child and the journal for as long as it lasts."""
+
+    def __init__(
+        self, plan: Plan, inventory: Inventory, journal: JournalWriter, display: Display, options: Options
+    ) -> None:
+        self.plan, self.inventory, self.journal = plan, inventory, journal
+        self.display, self.options = display, options
+        self._devices = {a.key: a for a in inventory.accelerators}
+        self._began = time.monotonic()
+        self._watch = Watch(inventory.accelerators, options.environment) if options.telemetry else None
+        self._processes = 0
+        self._history = rounds.History(plan)
+        self._stage: Stage | None = None
+        self._measured_s = 0.0
+        self._done = 0
+        self._abandoned = False
+
+    def run(self) -> str:
+        """Run until the stop rule, the budget, Ctrl-C or a stuck driver ends it. Returns the outcome.
+
+        Raises:
+            OutputError: the journal cannot be written (a full disk); what was written before is whole.
+        """
+        started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        first = Started(SCHEMA, time.monotonic_ns(), started_at, self.options.tool, self.plan, self.inventory)
+        outcome = "complete"
+        try:
+            self.journal.write([first])
+            self.display.begin(self.plan, self.inventory)
+            self._record_counters()
+            outcome = self._rounds()
+        except KeyboardInterrupt:
+            outcome = "interrupted"
+        finally:
+            self._finish(outcome)
+        return outcome
+
+    def _finish(self, outcome: str) -> None:
+        if self._stage is not None:
+            self._stage.kill()
+        try:
+            self._record_counters()
+            wall = time.monotonic() - self._began
+            ended_at = datetime.now(UTC).isoformat(timespec="seconds")
+            self.journal.write(
+                [Ended(time.monotonic_ns(), ended_at, outcome, self.inventory, max(0.0, wall - self._measured_s))]
+            )
+        finally:
+            if self._watch is not None:
+                self._watch.stop()
+
+    def _rounds(self) -> str:
+        for number in range(self.plan.rounds_max):
+            stop = self._history.stop(number, self._left_s())
+            if stop is not None:
+                if stop.finding is not None:
+                    self._note(stop.finding)
+                break
+            for key in self.plan.devices:
+                self._round(number, self._devices[key])
+                if self._abandoned:
+                    return "abandoned"
+        return "budget" if self._history.cut_short else "complete"
+
+    def _round(self, number: int, accelerator: Accelerator) -> None:
+        """Run every trial of one device once, in fresh processes: one, and one more after each loss."""
+        waiting = [t for t in planning.order(self.plan, number, accelerator.key) if self._history.runnable(t)]
+        losses, soaked = 0, False
+        while waiting and losses <= LOSSES_MAX:
+            stage = self._open(number, accelerator)
+            if stage is None:
+                losses = LOSSES_MAX + 1
+            while stage is not None and waiting and stage.alive:
+                trial = waiting.pop(0)
+                if not self._fits(trial, number):
+                    continue
+                soak_s = 0.0 if soaked or trial.procedure.mode not in SOAKED_MODES else SOAK_S[accelerator.kind]
+                soaked = soaked or soak_s > 0
+                losses += self._trial(stage, trial, number, soak_s)
+            if stage is not None:
+                stage.end()
+                self._abandoned |= stage.abandoned
+            self._stage = None
+            if self._abandoned:
+                return
+        for trial in waiting:
+            self._lose(trial, number, f"not run: {losses} workers were lost in this round")
+
+    def _open(self, number: int, accelerator: Accelerator) -> Stage | None:
+        """Start a worker and wait for its device. None when it does not come up, with the finding written."""
+        self._processes += 1
+        hello = Hello(accelerator, self.plan.seed, number, self._processes, self.options.faults)
+        watch_fd = self._watch.fileno() if self._watch else None
+        stage = self._stage = Stage(hello, self.options.environment, watch_fd, self._pump)
+        if self._watch is not None:
+            self._watch.ours(stage.pid)
+        failure = stage.wait_ready(min(READY_DEADLINE_S, max(5.0, self._left_s())))
+        if failure is None:
+            return stage
+        code = "driver-unresponsive" if stage.abandoned or failure.fate == "hung" else "worker-crashed"
+        self._note(Finding(code, "error", f"the device did not open: {failure.detail}", device=accelerator.key))
+        self._abandoned |= stage.abandoned
+        return None
+
+    def _fits(self, trial: Trial, number: int) -> bool:
+        """Is there time left for this trial? If not, it is left out of this round and counted."""
+        if self._history.expected_s(trial) <= self._left_s():
+            return True
+        self._history.skip_for_time(trial)
+        message = f"{trial.id} was left out of round {number + 1}: {self._left_s():.0f} s of the budget were left"
+        self._note(Finding("budget-exhausted", "warning", message, trial=trial.id))
+        return False
+
+    def _trial(self, stage: Stage, trial: Trial, number: int, soak_s: float) -> int:
+        """Measure one trial, journal it, and return 1 when it cost the worker."""
+        self._done += 1
+        total = self._history.total()
+        self.display.trial(trial, number, self._done, max(total, self._done), self._history.left_s(number))
+        began = time.monotonic()
+        deadline_s = max(1.0, min(trial.deadline_s + soak_s, self._left_s() + REPORT_RESERVE_S / 2))
+        answer = stage.measure(trial, soak_s, deadline_s, self._progress)
+        took = time.monotonic() - began
+        events = [*answer.events, *self._telemetry()]
+        closed = next((e for e in answer.events if isinstance(e, Closed)), None)
+        if closed is None:
+            closed, noted = self._loss(answer, trial, number)
+            events += [noted, closed]
+        self._account(closed, answer, trial, took)
+        self.journal.write(events)
+        self.display.closed(trial, closed.status, closed.detail)
+        return 0 if answer.fate == "closed" else 1
+
+    def _account(self, closed: Closed, answer: Answer, trial: Trial, took: float) -> None:
+        samples = [e for e in answer.events if isinstance(e, Sample)]
+        self._measured_s += sum(s.host_s for s in samples) + closed.facts.get("soak_s", 0.0)
+        self._history.add(trial, closed.status, [s.device_s / s.inner_steps for s in samples], took)
+
+    def _loss(self, answer: Answer, trial: Trial, number: int) -> tuple[Closed, Noted]:
+        code = "worker-hung" if answer.fate == "hung" else "worker-crashed"
+        if answer.signal == 9:
+            code = "worker-oom"
+        now = time.monotonic_ns()
+        device = trial.placement.devices[0]
+        finding = Finding(code, "error", f"{trial.id}: {answer.detail}", device=device, trial=trial.id)
+        self.display.note(finding)
+        return Closed(now, trial.id, number, "lost", answer.detail), Noted(now, finding)
+
+    def _lose(self, trial: Trial, number: int, detail: str) -> None:
+        self._history.add(trial, "lost", [], 0.0)
+        self.journal.write([Closed(time.monotonic_ns(), trial.id, number, "lost", detail)])
+
+    def _note(self, finding: Finding) -> None:
+        self.display.note(finding)
+        self.journal.write([Noted(time.monotonic_ns(), finding)])
+
+    def _progress(self, progress: Progress) -> None:
+        latest = self._watch.latest() if self._watch else None
+        self.display.progress(progress, latest)
+
+    def _pump(self) -> None:
+        if self._watch is not None:
+            self._watch.pump()
+
+    def _telemetry(self) -> list[Event]:
+        """Collect the telemetry that arrived with the last trial, and what the watcher has to say of itself."""
+        if self._watch is None:
+            return []
+        collected: list[Event] = [*self._watch.collect()]
+        for finding in self._watch.complaints():
+            self.display.note(finding)
+            collected.append(Noted(time.monotonic_ns(), finding))
+        return collected
+
+    def _record_counters(self) -> None:
+        """Journal the health counters as they are now; the record takes the difference of the first and the last."""
+        if self._watch is not None:
+            self.journal.write([*self._watch.counters(), *self._telemetry()])
+
+    def _left_s(self) -> float:
+        return self.options.budget_s - REPORT_RESERVE_S - (time.monotonic() - self._began)
+
+
+def environment_for_children(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that children inherit: everything but what would change how a kernel runs unseen.
+
+    Thread counts are set by the rig from the cores that are usable; a stray OMP_NUM_THREADS would lie about a node.
+    """
+    dropped = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ONEDNN_VERBOSE", "DNNL_VERBOSE", "PYTHONSTARTUP")
+    return {name: value for name, value in environment.items() if name not in dropped}

@@ -1,0 +1,185 @@
+"""Measure one trial in a worker: verify, soak, sample, verify again. Events go out through a callback."""
+
+import time
+from typing import Protocol, cast
+
+import msgspec
+
+from effbench.kernels.contract import OwnPass, Rig, Step
+from effbench.model.event import Closed, Noted, Sample, Verify
+from effbench.model.finding import Finding
+from effbench.model.plan import Trial
+from effbench.model.suite import Procedure
+from effbench.run.wire import Progress
+
+PROGRESS_EVERY_S = 1.0
+# A soak ends when four consecutive blocks agree within this; clocks settle in steps of about 1 %.
+STEADY_SPREAD = 0.01
+SOAK_BLOCK_S = 0.1
+PILOT_REPEATS = 3
+
+
+class Outbox(Protocol):
+    """Where a trial's events go. `progress` may block until the parent has drawn; it is never called while timing."""
+
+    def event(self, event: Sample | Noted | Closed) -> None:
+        """Send one journal line."""
+
+    def progress(self, progress: Progress) -> None:
+        """Tell the parent how it goes."""
+
+
+def measure(step: Step, trial: Trial, rig: Rig, round_number: int, soak_s: float, outbox: Outbox) -> None:
+    """Run `trial` once and close it. A wrong result closes it as `failed`: its samples are then worth nothing."""
+    guard = Fingerprints(step, trial, outbox)
+    outbox.progress(Progress(trial.id, 0.0, phase="verifying"))
+    before = step.verify()
+    guard.learn()
+    if not before.ok:
+        _close(outbox, trial, round_number, step, guard.attach(before), "failed", f"wrong result: {before.detail}")
+        return
+    procedure = trial.procedure
+    if procedure.mode == "once":
+        for sample in cast(OwnPass, step).samples(max(1.0, trial.deadline_s * 0.8)):
+            outbox.event(sample)
+        facts = {}
+    else:
+        soak = _soak(step, rig, procedure, soak_s, outbox, trial.id)
+        _sample(step, rig, trial, soak.batch, outbox, guard)
+        facts = {"steady": float(soak.steady), "soak_s": soak.seconds}
+    after = step.verify()
+    guard.check()
+    verdict = guard.attach(after if after.error >= before.error or not after.ok else before)
+    status, detail = ("done", "") if verdict.ok else ("failed", f"wrong result: {verdict.detail}")
+    _close(outbox, trial, round_number, step, verdict, status, detail, facts)
+
+
+class Fingerprints:
+    """Compares checksums of the output's raw bits: same inputs on the same device must give the same bits.
+
+    When the first untimed repeats already differ, the check is not applicable, which is a finding.
+    """
+
+    def __init__(self, step: Step, trial: Trial, outbox: Outbox) -> None:
+        self._step, self._trial, self._outbox = step, trial, outbox
+        self._expected: int | None = None
+        self.identical: bool | None = None
+        self.checks = 0
+
+    def learn(self) -> None:
+        """Take the first fingerprints, before anything is timed."""
+        first = [self._step.fingerprint() for _ in range(PILOT_REPEATS)]
+        if first[0] is None:
+            return
+        if len(set(first)) > 1:
+            message = "the first untimed repeats differ in their bits, so the bit check does not apply to this trial"
+            finding = Finding("not-bit-reproducible", "info", message, trial=self._trial.id)
+            self._outbox.event(Noted(time.monotonic_ns(), finding))
+            return
+        self._expected, self.identical = first[0], True
+
+    def check(self) -> None:
+        """Compare once more; a difference stays for good."""
+        if self._expected is None:
+            return
+        self.checks += 1
+        if self._step.fingerprint() != self._expected:
+            self.identical = False
+
+    def attach(self, verify: Verify) -> Verify:
+        """Return `verify` with what the fingerprints say."""
+        if self.identical is False:
+            detail = "output bits changed between repetitions of the same inputs"
+            verify = msgspec.structs.replace(verify, ok=False, detail=detail)
+        name = "" if self._expected is None else f"{self._expected & (1 << 64) - 1:016x}"
+        return msgspec.structs.replace(verify, fingerprint=name, bit_identical=self.identical)
+
+
+def _close(
+    outbox: Outbox,
+    trial: Trial,
+    round_number: int,
+    step: Step,
+    verify: Verify,
+    status: str,
+    detail: str,
+    facts: dict[str, float] | None = None,
+) -> None:
+    facts = {**step.facts(), **(facts or {})}
+    outbox.event(
+        Closed(time.monotonic_ns(), trial.id, round_number, status, detail, verify, facts, step.texts()),
+    )
+
+
+class Soak(msgspec.Struct, frozen=True):
+    """How a warm-up ended: repetitions per timed batch, whether block times agreed, and how long it took."""
+
+    batch: int
+    steady: bool
+    seconds: float
+
+
+def _soak(step: Step, rig: Rig, procedure: Procedure, soak_s: float, outbox: Outbox, trial: str) -> Soak:
+    """Warm up until block times agree or time is up."""
+    limit = max(procedure.warmup_s, soak_s)
+    started = rig.monotonic()
+    told = started
+    n, blocks = 1, list[float]()
+    while True:
+        timing = rig.time(step.run, 0, n)
+        per_step = max(timing.device_s / n, 1e-9)
+        blocks.append(per_step)
+        n = max(1, int(-(-max(procedure.batch_min_s, SOAK_BLOCK_S) // per_step)))
+        now = rig.monotonic()
+        steady = _steady(blocks)
+        if now - started >= procedure.warmup_s and (steady or now - started >= limit):
+            break
+        if now - told >= PROGRESS_EVERY_S:
+            told = now
+            outbox.progress(Progress(trial, now - started, len(blocks), per_step, phase="soaking"))
+    typical = sorted(blocks)[len(blocks) // 2]
+    batch = 1 if procedure.mode in ("latency", "burst") else max(1, int(-(-procedure.batch_min_s // typical)))
+    return Soak(batch, steady, rig.monotonic() - started)
+
+
+def _steady(blocks: list[float]) -> bool:
+    last = blocks[-4:]
+    return len(last) == 4 and max(last) - min(last) <= STEADY_SPREAD * min(last)
+
+
+def _sample(step: Step, rig: Rig, trial: Trial, n: int, outbox: Outbox, guard: Fingerprints) -> None:
+    """Time batches until the procedure has what it asks for. Fingerprints and progress fall between batches."""
+    procedure = trial.procedure
+    started = told = rig.monotonic()
+    times: list[float] = []
+    first = 0
+    while True:
+        if procedure.mode == "burst":
+            rig.flush()
+            rig.synchronize()
+        timing = rig.time(step.run, first, n)
+        clock_hz = rig.clock_hz()
+        first += n
+        outbox.event(Sample(time.monotonic_ns(), timing.device_s, timing.host_s, n, clock_hz))
+        times.append(timing.device_s / n)
+        now = rig.monotonic()
+        if _enough(procedure, len(times), now - started, trial.deadline_s):
+            return
+        if len(times) % procedure.fingerprint_every == 0 and procedure.mode == "sustained":
+            guard.check()
+        if now - told >= PROGRESS_EVERY_S:
+            told = now
+            outbox.progress(_progress(trial.id, now - started, times, clock_hz))
+
+
+def _enough(procedure: Procedure, taken: int, elapsed_s: float, deadline_s: float) -> bool:
+    if taken >= procedure.samples_max or elapsed_s >= 0.6 * deadline_s:
+        return True
+    return taken >= procedure.samples_min and elapsed_s >= procedure.duration_s
+
+
+def _progress(trial: str, elapsed_s: float, times: list[float], clock_hz: float | None) -> Progress:
+    """Running median with its middle half, for the display only; the interval of record is made later."""
+    ordered = sorted(times)
+    quarter, middle = len(ordered) // 4, len(ordered) // 2
+    return Progress(trial, elapsed_s, len(times), ordered[middle], ordered[quarter], ordered[-1 - quarter], clock_hz)

@@ -1,0 +1,163 @@
+"""Suite and inventory to plan: which trials, on which devices, in which order. Nothing is measured here."""
+
+import fnmatch
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from effbench import kernels
+from effbench.kernels.contract import Kernel
+from effbench.model.digest import digest
+from effbench.model.error import CatalogError, InputError
+from effbench.model.inventory import Accelerator, Inventory
+from effbench.model.plan import Placement, Plan, Trial
+from effbench.model.suite import Procedure, Suite, Workload
+
+# What a trial costs beyond its warm-up and sampling: building buffers, three fingerprints, two verifications.
+# Measured on a 2-core VM: 0.2-0.9 s for GEMM 2048^3, 1.5 s for train_step. A first guess for `plan`; the engine
+# replaces it by what the first round took.
+SETUP_S = {"cpu": 1.0, "gpu": 0.5}
+START_S = {"cpu": 2.5, "gpu": 6.0}
+DEADLINE_FACTOR, DEADLINE_FLOOR_S = 5.0, 45.0
+
+
+def make(suite: Suite, inventory: Inventory, catalog_digest: str, only: str | None = None) -> Plan:
+    """Expand `suite` over the accelerators of `inventory`.
+
+    Args:
+        suite: validated suite.
+        inventory: accelerators with their catalogue parts filled in.
+        catalog_digest: digest of the catalogue that filled them.
+        only: glob over trial ids and workload ids; others are left out.
+
+    Raises:
+        CatalogError: a workload's parameters do not fit its kernel; every such mistake is listed.
+        InputError: nothing is left to run, or the node has fewer accelerators than the suite requires.
+    """
+    accelerators = inventory.accelerators
+    if len(accelerators) < suite.requires.accelerators_min:
+        raise InputError(
+            f"suite {suite.name} needs {suite.requires.accelerators_min} accelerators, this run has {len(accelerators)}"
+        )
+    problems: list[str] = []
+    trials = [
+        trial
+        for accelerator in accelerators
+        for workload in suite.workloads
+        if workload.on is None or accelerator.kind in workload.on
+        for trial in _expand(suite, workload, accelerator, problems)
+    ]
+    if problems:
+        raise CatalogError(problems)
+    if only is not None:
+        trials = [trial for trial in trials if fnmatch.fnmatch(trial.id, only) or fnmatch.fnmatch(trial.workload, only)]
+    if not trials:
+        raise InputError(f"nothing to run: suite {suite.name} has no trial for this device" + _asked(only))
+    return _assemble(suite, inventory, catalog_digest, trials)
+
+
+def _asked(only: str | None) -> str:
+    return f" that matches --only {only!r}; `effbench plan` lists the ids" if only else ""
+
+
+def _assemble(suite: Suite, inventory: Inventory, catalog_digest: str, trials: list[Trial]) -> Plan:
+    kind = inventory.accelerators[0].kind
+    rounds = suite.rounds[kind]
+    devices = list(dict.fromkeys(device for trial in trials for device in trial.placement.devices))
+    per_round = sum(trial.expected_s for trial in trials) + START_S[kind] * len(devices)
+    plan = Plan(
+        schema="effbench.plan/1",
+        digest="",
+        suite=suite.name,
+        suite_digest=digest(suite),
+        catalog_digest=catalog_digest,
+        kernel_digests={name: kernels.digest(name) for name in sorted({trial.kernel for trial in trials})},
+        inventory_digest=digest(inventory),
+        seed=suite.seed,
+        rounds_min=rounds.min,
+        rounds_max=rounds.max,
+        budget_s=suite.budget_s[kind] * len(devices),
+        expected_s=per_round * rounds.min,
+        trials=trials,
+        devices=devices,
+    )
+    return msgspec.structs.replace(plan, digest=digest(plan))
+
+
+def order(plan: Plan, round_number: int, device: str) -> list[Trial]:
+    """Return the trials of one device in the shuffled order of one round. The same plan gives the same order."""
+    trials = [trial for trial in plan.trials if device in trial.placement.devices and trial.skipped is None]
+    random.Random(f"{plan.seed}:{round_number}:{device}").shuffle(trials)
+    return trials
+
+
+def _expand(suite: Suite, workload: Workload, accelerator: Accelerator, problems: list[str]) -> Iterator[Trial]:
+    kernel = kernels.load(workload.kernel)
+    procedure = workload.procedure or suite.procedure
+    names = list(workload.axes)
+    for values in itertools.product(*workload.axes.values()):
+        asked = {**workload.params, **dict(zip(names, values, strict=True))}
+        try:
+            params = kernel.fit(msgspec.convert(asked, kernel.Params), accelerator)
+        except (msgspec.ValidationError, ValueError) as error:
+            problems.append(f"suite {suite.name}, workload {workload.id}: {error}")
+            continue
+        yield _trial(workload, kernel, params, procedure, accelerator)
+
+
+def _trial(workload: Workload, kernel: Kernel, params: Any, procedure: Procedure, accelerator: Accelerator) -> Trial:
+    support = kernel.support(params, accelerator)
+    work = kernel.work(params)
+    plain: dict[str, Any] = msgspec.to_builtins(params)
+    expected = 0.0 if support.skip else SETUP_S[accelerator.kind] + procedure.warmup_s + procedure.duration_s
+    return Trial(
+        id=f"{workload.id}:{kernel.label(params)}@{accelerator.key}",
+        workload=workload.id,
+        kernel=workload.kernel,
+        kernel_version=kernel.VERSION,
+        params=plain,
+        placement=Placement([accelerator.key]),
+        procedure=procedure,
+        work=work,
+        outputs=kernel.outputs(params),
+        trial_key=trial_key(workload.kernel, kernel.VERSION, plain, procedure, work, accelerator),
+        deadline_s=max(DEADLINE_FLOOR_S, DEADLINE_FACTOR * expected),
+        expected_s=expected,
+        emulated=support.emulated,
+        skipped=support.skip,
+    )
+
+
+def trial_key(
+    name: str, version: int, params: dict[str, Any], procedure: Procedure, work: Any, accelerator: Accelerator
+) -> str:
+    """Digest of everything that decides whether two measurements may be compared (INTERFACES section 5)."""
+    row = accelerator.part.row_digest if accelerator.part else ""
+    return digest([name, version, params, procedure, work, row])
+
+
+def devices_of(inventory: Inventory, wanted: str) -> Sequence[Accelerator]:
+    """Choose accelerators by `--device`: `all`, or inventory keys and torch names (`cpu`, `gpu0`, `cuda:1`).
+
+    `all` means every GPU, or the CPU on a machine without one. `cuda:N` is the N-th GPU in PCI bus order.
+
+    Raises:
+        InputError: a name that this node does not have, with the ones that it has.
+    """
+    gpus = [a for a in inventory.accelerators if a.kind == "gpu"]
+    if wanted == "all":
+        return gpus or [a for a in inventory.accelerators if a.kind == "cpu"]
+    by_name = {a.key: a for a in inventory.accelerators}
+    by_name |= {f"cuda:{i}": a for i, a in enumerate(gpus)}
+    chosen = []
+    for name in wanted.split(","):
+        if name not in by_name:
+            raise InputError(f"no device {name!r} on this node; it has: {', '.join(by_name)}")
+        if by_name[name] not in chosen:
+            chosen.append(by_name[name])
+    if len({a.kind for a in chosen}) > 1:
+        raise InputError("a run rates GPUs or the CPU, not both at once; run them one after the other")
+    return chosen

@@ -1,0 +1,153 @@
+"""Journal to record: the same journal gives the same record, byte for byte, on any machine, without hardware."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from effbench.model.digest import digest
+from effbench.model.error import DocumentError
+from effbench.model.event import Closed, Ended, Event, Noted, Opened, Sample, Started, Telemetry
+from effbench.model.finding import Finding
+from effbench.model.plan import Plan
+from effbench.model.record import Measurement, Record, TimelinePoint
+from effbench.run.health import health
+from effbench.run.journal import Journal
+from effbench.run.measurement import Take, measurement
+from effbench.run.windows import Readings
+
+TIMELINE_POINTS_MAX = 400
+
+
+def build(journal: Journal) -> Record:
+    """Make the record of a journal.
+
+    Raises:
+        DocumentError: the journal does not begin with its plan, so nothing in it can be understood.
+    """
+    started = next((e for e in journal.events if isinstance(e, Started)), None)
+    if started is None:
+        raise DocumentError("the journal's first member (plan and inventory) is damaged: nothing can be salvaged")
+    ended = next((e for e in journal.events if isinstance(e, Ended)), None)
+    readings = Readings(e for e in journal.events if isinstance(e, Telemetry))
+    takes = _takes(journal.events)
+    kinds = {a.key: a.kind for a in started.inventory.accelerators}
+    measurements = [
+        measurement(trial, kinds[trial.placement.devices[0]], takes.get(trial.id, []), readings)
+        for trial in started.plan.trials
+    ]
+    findings = [*started.plan.findings, *_noted(journal.events), *_salvage(journal, ended)]
+    last_ns = ended.t_ns if ended else max(e.t_ns for e in journal.events)
+    wall_s = (last_ns - started.t_ns) / 1e9
+    record = Record(
+        schema="effbench.record/1",
+        digest="",
+        plan=started.plan,
+        inventory_before=started.inventory,
+        measurements=measurements,
+        started_at=started.started_at,
+        tool=started.tool,
+        journal_digest=journal.digest,
+        outcome=ended.outcome if ended else "truncated",
+        rounds_done=max((t.round + 1 for many in takes.values() for t in many), default=0),
+        inventory_after=ended.inventory if ended else None,
+        ended_at=ended.ended_at if ended else "",
+        wall_s=wall_s,
+        measured_s=_measured_s(journal.events),
+        overhead_s=ended.overhead_s if ended else 0.0,
+        simulated=any(a.simulated for a in started.inventory.accelerators if a.key in started.plan.devices),
+        health=_health(started.plan, measurements, readings, wall_s, findings),
+        timeline=_timeline(started, readings, journal.events),
+        findings=findings,
+    )
+    return msgspec.structs.replace(record, digest=digest(record))
+
+
+def _takes(events: Sequence[Event]) -> dict[str, list[Take]]:
+    """Group the events by trial and round. A trial without its `Closed` was cut off and keeps what it has."""
+    takes: dict[str, list[Take]] = {}
+    opened: tuple[str, int] | None = None
+    samples: list[Sample] = []
+    findings: list[Finding] = []
+    for event in events:
+        if isinstance(event, Opened):
+            if opened is not None:
+                takes.setdefault(opened[0], []).append(Take(opened[1], samples, None, findings))
+            opened, samples, findings = (event.trial, event.round), [], []
+        elif isinstance(event, Sample):
+            samples.append(event)
+        elif isinstance(event, Noted) and event.finding.trial is not None:
+            findings.append(event.finding)
+        elif isinstance(event, Closed):
+            takes.setdefault(event.trial, []).append(Take(event.round, samples, event, findings))
+            opened, samples, findings = None, [], []
+    if opened is not None:
+        takes.setdefault(opened[0], []).append(Take(opened[1], samples, None, findings))
+    return takes
+
+
+def _noted(events: Sequence[Event]) -> list[Finding]:
+    return [e.finding for e in events if isinstance(e, Noted) and e.finding.trial is None]
+
+
+def _salvage(journal: Journal, ended: Ended | None) -> list[Finding]:
+    findings = [
+        Finding("record-truncated", "error", f"the journal is damaged ({text}); everything whole was kept")
+        for text in journal.damage
+    ]
+    if ended is None:
+        text = "the journal has no end: the run was killed or is still going; everything whole was kept"
+        findings.append(Finding("record-truncated", "error", text))
+    elif ended.outcome == "interrupted":
+        findings.append(Finding("interrupted", "warning", "the run was interrupted; what was measured is kept"))
+    return findings
+
+
+def _measured_s(events: Sequence[Event]) -> float:
+    """Seconds inside measured or soaking windows."""
+    timed = sum(e.host_s for e in events if isinstance(e, Sample))
+    return timed + sum(e.facts.get("soak_s", 0.0) for e in events if isinstance(e, Closed))
+
+
+def _health(
+    plan: Plan, measurements: Sequence[Measurement], readings: Readings, wall_s: float, findings: list[Finding]
+) -> dict[str, dict[str, float]]:
+    figures = {}
+    for device in plan.devices:
+        killed = any(r.status == "lost" for m in measurements if m.device == device for r in m.rounds)
+        figures[device] = health(readings.of(device), wall_s, killed, findings)
+    return {device: found for device, found in figures.items() if found}
+
+
+def _timeline(started: Started, readings: Readings, events: Sequence[Event]) -> list[TimelinePoint]:
+    """Thin telemetry for display, with the name of the trial that ran at each point."""
+    opened = [(e.t_ns, e.trial) for e in events if isinstance(e, Opened)]
+    points = []
+    for device in readings.devices():
+        of = readings.of(device)
+        stride = max(1, -(-len(of) // TIMELINE_POINTS_MAX))
+        for reading in of[::stride]:
+            trial = next((name for t, name in reversed(opened) if t <= reading.t_ns), "")
+            points.append(
+                TimelinePoint(
+                    round((reading.t_ns - started.t_ns) / 1e9, 3),
+                    device,
+                    reading.clock_hz,
+                    reading.power_w,
+                    reading.temperature_degc,
+                    trial,
+                )
+            )
+    return [*points, *_probed(started, events)]
+
+
+def _probed(started: Started, events: Sequence[Event]) -> list[TimelinePoint]:
+    """On a CPU the clock comes from the probe behind each timed block, not from telemetry."""
+    device, points = "", []
+    trial = ""
+    for event in events:
+        if isinstance(event, Opened):
+            device, trial = event.device, event.trial
+        elif isinstance(event, Sample) and event.clock_hz is not None:
+            t_s = round((event.t_ns - started.t_ns) / 1e9, 3)
+            points.append(TimelinePoint(t_s, device, clock_hz=event.clock_hz, trial=trial))
+    return points[:: max(1, -(-len(points) // TIMELINE_POINTS_MAX))]

@@ -1,0 +1,98 @@
+"""What the engine remembers between rounds: how long trials take, what they gave, and when it is enough."""
+
+import msgspec
+
+from effbench.catalog.references import assumed_tau
+from effbench.model.finding import Finding
+from effbench.model.plan import Plan, Trial
+from effbench.run.plan import START_S
+from effbench.stats.interval import estimate
+from effbench.stats.stopping import look
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Why no further round is run; the finding is absent when the reason is a good one."""
+
+    reason: str
+    finding: Finding | None = None
+
+
+class History:
+    """The past rounds of one run."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._kind = "gpu" if any(d.startswith("gpu") for d in plan.devices) else "cpu"
+        self._times: dict[str, list[list[float]]] = {}
+        self._took_s: dict[str, float] = {}
+        self._lost: set[str] = set()
+        self._rounds = 0
+        self.cut_short = False
+
+    def add(self, trial: Trial, status: str, step_times_s: list[float], took_s: float) -> None:
+        """Remember one trial of one round."""
+        if took_s:
+            self._took_s[trial.id] = max(took_s, self._took_s.get(trial.id, 0.0))
+        if status == "done" and step_times_s:
+            self._times.setdefault(trial.id, []).append(step_times_s)
+        if status == "lost":
+            self._lost.add(trial.id)
+
+    def runnable(self, trial: Trial) -> bool:
+        """A trial that cost a worker once is not tried again: a hang costs its whole deadline."""
+        return trial.id not in self._lost
+
+    def skip_for_time(self, trial: Trial) -> None:
+        """Count a trial that no longer fitted into the budget."""
+        self.cut_short = True
+
+    def expected_s(self, trial: Trial) -> float:
+        """Seconds that a trial takes: as it took before, or as planned."""
+        return self._took_s.get(trial.id, trial.expected_s)
+
+    def round_s(self) -> float:
+        """Seconds of a whole round, worker starts included."""
+        trials = [t for t in self._plan.trials if t.skipped is None and self.runnable(t)]
+        return sum(self.expected_s(t) for t in trials) + START_S[self._kind] * len(self._plan.devices)
+
+    def total(self) -> int:
+        """How many trials the least number of rounds has."""
+        return self._plan.rounds_min * sum(t.skipped is None for t in self._plan.trials)
+
+    def left_s(self, number: int) -> float:
+        """Seconds until the least number of rounds is done, roughly."""
+        done = sum(len(times) > number for times in self._times.values())
+        share = 1 - done / max(1, sum(t.skipped is None for t in self._plan.trials))
+        return self.round_s() * (max(0, self._plan.rounds_min - number - 1) + share)
+
+    def stop(self, number: int, budget_left_s: float) -> Stop | None:
+        """Look, at the preset places only, whether round `number` should still be run."""
+        if number == 0:
+            return None
+        if number < self._plan.rounds_min:
+            if self.round_s() <= budget_left_s:
+                return None
+            message = f"{number} of {self._plan.rounds_min} rounds fitted into the budget; intervals are wider for it"
+            self.cut_short = True
+            return Stop("budget", Finding("rounds-reduced", "warning", message))
+        verdict = look(
+            rounds_done=number,
+            rounds_min=self._plan.rounds_min,
+            rounds_max=self._plan.rounds_max,
+            relative_half_widths=self._half_widths(),
+            targets=self._targets(),
+            budget_left_s=budget_left_s,
+            round_s=self.round_s(),
+        )
+        return None if verdict is None else Stop(verdict)
+
+    def _half_widths(self) -> dict[str, float]:
+        tau = assumed_tau(self._kind).tau
+        widths = {}
+        for name, times in self._times.items():
+            found = estimate(times, tau)
+            widths[name] = (found.high - found.low) / 2 / found.center
+        return widths
+
+    def _targets(self) -> dict[str, float]:
+        return {t.id: t.procedure.target_relative_half_width for t in self._plan.trials if t.id in self._times}

@@ -1,0 +1,132 @@
+"""One worker process on one device, from its first word to its end: starting it, asking it, and ending it."""
+
+import selectors
+import time
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import msgspec
+
+from effbench.launch import inline
+from effbench.model.event import Closed, Noted, Opened, Sample
+from effbench.model.inventory import Accelerator
+from effbench.model.plan import Trial
+from effbench.run.wire import Bye, Do, Go, Hello, Message, Progress, Ready, encode, message
+
+Fate = Literal["closed", "crashed", "hung", "nonsense"]
+TICK_S = 0.25
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What became of a trial: the worker's events in order, and whether it closed it."""
+
+    fate: Fate
+    events: list[Sample | Noted | Closed | Opened]
+    detail: str = ""
+    signal: int | None = None
+
+
+class Stage:
+    """A running worker. `idle` is called while waiting, so that the parent can look after its other children."""
+
+    def __init__(
+        self, hello: Hello, environment: Mapping[str, str], watch_fd: int | None, idle: Callable[[], None]
+    ) -> None:
+        self.accelerator: Accelerator = hello.accelerator
+        self._idle = idle
+        words = inline.command(inline.Job("effbench.run.worker"))
+        self._handle = inline.start(words, {**environment, **shown(hello.accelerator)})
+        self._handle.send(encode(hello))
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._handle.fileno(), selectors.EVENT_READ)
+        if watch_fd is not None:
+            self._selector.register(watch_fd, selectors.EVENT_READ)
+        self.alive = True
+        self.abandoned = False
+        self.ready: Ready | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the worker, so that its own load is not taken for a stranger's."""
+        return self._handle.pid
+
+    def wait_ready(self, deadline_s: float) -> Answer | None:
+        """Wait until the device is open. None when it is; otherwise what went wrong."""
+        answer = self._listen(deadline_s, until=Ready, draw=None)
+        return None if self.ready else answer
+
+    def measure(self, trial: Trial, soak_s: float, deadline_s: float, draw: Callable[[Progress], None]) -> Answer:
+        """Have one trial measured. `draw` is called between timed blocks; a CPU worker waits for it."""
+        self._handle.send(encode(Do(trial, soak_s, ack=self.accelerator.kind == "cpu")))
+        return self._listen(deadline_s, until=Closed, draw=draw)
+
+    def _listen(
+        self, deadline_s: float, until: type[Ready] | type[Closed], draw: Callable[[Progress], None] | None
+    ) -> Answer:
+        events: list[Sample | Noted | Closed | Opened] = []
+        end = time.monotonic() + deadline_s
+        while time.monotonic() < end:
+            self._selector.select(TICK_S)
+            self._idle()
+            for line in self._handle.lines():
+                try:
+                    said: Message = message(line)
+                except msgspec.DecodeError as error:
+                    return self._lost("nonsense", events, f"the worker said something unreadable: {error}")
+                if isinstance(said, Ready):
+                    self.ready = said
+                elif isinstance(said, Progress):
+                    self._draw(said, draw)
+                else:
+                    events.append(said)
+                if isinstance(said, until):
+                    return Answer("closed", events)
+            if self._handle.ended:
+                return self._crashed(events)
+        return self._lost("hung", events, f"no end after {deadline_s:.0f} s; the worker was killed")
+
+    def _draw(self, progress: Progress, draw: Callable[[Progress], None] | None) -> None:
+        if draw is not None:
+            draw(progress)
+        if self.accelerator.kind == "cpu":
+            self._handle.send(encode(Go()))
+
+    def _crashed(self, events: list[Sample | Noted | Closed | Opened]) -> Answer:
+        code = self._handle.returncode(5.0)
+        tail = self._handle.stderr_tail()
+        lines = tail.splitlines()
+        last = lines[-1] if lines else ""
+        killed = -code if code is not None and code < 0 else None
+        how = f"was killed by signal {killed}" if killed else f"ended with status {code}"
+        return self._lost("crashed", events, f"the worker {how}" + (f": {last}" if last else ""), killed)
+
+    def _lost(
+        self, fate: Fate, events: list[Sample | Noted | Closed | Opened], detail: str, killed: int | None = None
+    ) -> Answer:
+        self.alive = False
+        self._selector.close()
+        if not self._handle.kill():
+            self.abandoned = True
+            detail += "; it survives SIGKILL, so the driver is stuck in the kernel and it was abandoned"
+        return Answer(fate, events, detail, killed)
+
+    def end(self) -> None:
+        """Say goodbye, then make sure."""
+        if not self.alive:
+            return
+        self.alive = False
+        self._selector.close()
+        self._handle.send(encode(Bye()))
+        self.abandoned = not self._handle.leave(5.0)
+
+    def kill(self) -> None:
+        """End it at once (Ctrl-C)."""
+        if self.alive:
+            self._lost("crashed", [], "interrupted")
+
+
+def shown(accelerator: Accelerator) -> dict[str, str]:
+    """Return the environment that shows a worker its own device alone, by UUID, so that no index can be confused."""
+    if accelerator.kind != "gpu" or accelerator.simulated:
+        return {}
+    return {"CUDA_VISIBLE_DEVICES": accelerator.uuid, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}

@@ -1,0 +1,108 @@
+"""The efficiency waterfall of one device: rated peak, peak at the held clock, best GEMM, training step."""
+
+from collections.abc import Sequence
+
+from effbench.model.record import Measurement
+from effbench.model.scorecard import Stage, Waterfall
+from effbench.score import ceilings
+from effbench.score.ceilings import Absent
+from effbench.score.derive import Derived, Source
+
+PREFERENCE = ("bf16", "fp16", "tf32", "fp32", "fp64")
+
+
+def waterfall(derived: Sequence[Derived], device: str) -> Waterfall | None:
+    """Build the waterfall of `device` from its metrics; None when it measured no GEMM. Values in flop/s."""
+    mine = [d for d in derived if d.source.accelerator.key == device]
+    train = next((d for d in mine if d.metric.key == "train.step.mfu"), None)
+    gemms = {
+        d.output.peak: d
+        for d in sorted(mine, key=lambda d: d.metric.quantity.value)
+        if d.output.of == "flop" and d.output.peak and d.metric.key.startswith("compute.gemm.") and d.output.headline
+    }
+    dtype = train.output.peak if train and train.output.peak in gemms else None
+    dtype = dtype or next((name for name in PREFERENCE if name in gemms), None)
+    if dtype is None:
+        return None
+    best = gemms[dtype]
+    stages = _peaks(best.source, dtype)
+    stages.append(_gemm(best, stages))
+    stages.append(_training(train, mine, best.metric.quantity.value))
+    first = next((s.value for s in stages if s.value is not None), None)
+    return Waterfall(device, dtype, [_shared(stage, first) for stage in stages])
+
+
+def _shared(stage: Stage, first: float | None) -> Stage:
+    share = stage.value / first if stage.value is not None and first else None
+    return Stage(stage.name, stage.title, stage.explanation, stage.value, share, stage.metric)
+
+
+def _peaks(source: Source, dtype: str) -> list[Stage]:
+    stages = []
+    rated = ceilings.rated(source.accelerator, dtype)
+    if source.accelerator.kind == "gpu":
+        if isinstance(rated, Absent):
+            stages.append(Stage("rated_peak", "Rated peak", f"Absent: {rated.why}."))
+        else:
+            text = f"What the vendor sells: dense {dtype}, {rated.confidence} confidence."
+            stages.append(Stage("rated_peak", "Rated peak", text, rated.value))
+    held = ceilings.held(source.accelerator, source.measurement, dtype)
+    if isinstance(held, Absent):
+        stages.append(Stage("held_clock_peak", "Peak at the held clock", f"Absent: {held.why}."))
+    else:
+        before = None if isinstance(rated, Absent) else rated.value
+        text = _clock_sentence(source, held.value, before)
+        stages.append(Stage("held_clock_peak", "Peak at the held clock", text, held.value))
+    return stages
+
+
+def _clock_sentence(source: Source, held: float, rated: float | None) -> str:
+    clock = source.measurement.clock_hz
+    at = f"{clock.p50 / 1e9:.2f} GHz" if clock else "the clock"
+    if source.accelerator.kind == "cpu":
+        cores = source.accelerator.cpu.cores_usable if source.accelerator.cpu else 0
+        return f"What {cores:g} cores can do at the {at} they held; a CPU has no other peak."
+    if rated is None:
+        return f"What the units can do at the {at} they held."
+    change = held / rated - 1
+    if change >= 0:
+        return f"The clock held {at}, {change:.1%} above the one behind the rated peak."
+    return f"The clock held {at}, {-change:.1%} below the one behind the rated peak: {_held_down(source.measurement)}."
+
+
+def _held_down(measurement: Measurement) -> str:
+    reasons = set(measurement.throttle_reasons)
+    if reasons & {"hw_slowdown", "hw_thermal", "sw_thermal", "hw_power_brake"}:
+        return "held down by heat or hardware (" + ", ".join(sorted(reasons)) + ")"
+    if "sw_power_cap" in reasons:
+        return "held down by its power cap, which is normal for dense GEMM on recent parts"
+    return "the driver gave no reason"
+
+
+def _gemm(best: Derived, stages: Sequence[Stage]) -> Stage:
+    value = best.metric.quantity.value
+    above = stages[-1].value
+    shape = "x".join(str(best.metric.params[name]) for name in ("m", "n", "k") if name in best.metric.params)
+    library = best.source.measurement.texts.get("isa") or best.source.measurement.texts.get("library") or ""
+    ran = f" ({library})" if library else ""
+    if above:
+        text = f"The best fixed GEMM, {shape}{ran}, keeps {value / above:.1%} of that: the rest is the kernel library."
+    else:
+        text = f"The best fixed GEMM, {shape}{ran}; there is no peak to hold it against."
+    return Stage("best_gemm", "Best GEMM", text, value, metric=best.metric.key)
+
+
+def _training(train: Derived | None, mine: Sequence[Derived], gemm: float) -> Stage:
+    title = "Training step"
+    if train is None or train.source.measurement.step_s is None:
+        step = next((d for d in mine if d.metric.key == "train.step.tokens_per_s"), None)
+        if step is None:
+            return Stage("train_step", title, "Absent: the training step gave no valid figure.")
+        train = step
+    assert train.source.measurement.step_s is not None
+    value = train.source.trial.work.flop / train.source.measurement.step_s.value
+    text = (
+        f"A whole training step of {train.source.trial.params.get('config', 'the model')} keeps {value / gemm:.1%} of the "
+        "GEMM rate: the rest goes to memory-bound work (norms, softmax, the optimizer), smaller GEMMs and the framework."
+    )
+    return Stage("train_step", title, text, value, metric="train.step.mfu")
