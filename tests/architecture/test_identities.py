@@ -16,7 +16,8 @@ PUBLISHED = [
     if path.is_file()
 ]
 
-# A field of a document whose value identifies; it is absent, empty, or a word and a short salted hash as `effbench redact` writes.
+# A field of a document whose value identifies: absent, empty, or a word and a short salted hash, as `effbench redact`
+# writes it.
 FIELDS = {"node", "uuid", "serial", "board_serial", "hostname", "user", "vbios_serial", "mac", "pci_serial"}
 HASHED = re.compile(r"^$|^(?:[a-z]+-)+[0-9a-f]{6,16}$|^(?:redacted|simulated|fake)\b.*$", re.IGNORECASE)
 PIDS = {"other_pids", "pid", "pids"}
