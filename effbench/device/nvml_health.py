@@ -1,0 +1,149 @@
+"""Owns the cumulative health counters of one GPU: ECC, remapped rows, retired pages, PCIe replays, XIDs.
+
+A counter that cannot be read is left out, with its reason in the guard; it is never 0 for unknown. Rates and verdicts
+are made of differences over a run, elsewhere.
+"""
+
+import time
+from typing import Any
+
+from effbench.device.nvml_fields import (
+    POLICY_POWER,
+    POLICY_SYNC_BOOST,
+    RECOVERY_ACTION,
+    Field,
+    allowed,
+    read_fields,
+)
+from effbench.device.nvml_read import NOT_SUPPORTED, RESET_REQUIRED, TIMEOUT, Guard, attempt
+
+_XID_EVENT = 0x8  # nvmlEventTypeXidCriticalError
+_EVENTS_PER_POLL = 64
+
+# nvmlMemoryErrorType_t, nvmlEccCounterType_t. Volatile counts since the driver was loaded, aggregate over the
+# board's life.
+_ECC: dict[str, tuple[int, int]] = {
+    "ecc_corrected": (0, 0),
+    "ecc_uncorrected": (1, 0),
+    "ecc_corrected_aggregate": (0, 1),
+    "ecc_uncorrected_aggregate": (1, 1),
+}
+_REMAPPED = ("row_remap_corrected", "row_remap_uncorrected", "row_remap_pending", "row_remap_failed")
+
+# Time spent under a limit. Nanoseconds are documented for these two and for the event-reason fields below, not for
+# the rest of 74-81. Recovery action: 0 none, 1 reset, 2 reboot, 3 drain P2P, 4 drain and reset.
+_FIELDS: dict[str, Field] = {
+    "limited_by_power_ns": (POLICY_POWER, 0),
+    "limited_by_sync_boost_ns": (POLICY_SYNC_BOOST, 0),
+    "recovery_action": (RECOVERY_ACTION, 0),
+}
+_UNSTABLE_FIELDS: dict[str, str] = {
+    "limited_by_sw_thermal_ns": "NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN",
+    "limited_by_hw_thermal_ns": "NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN",
+    "limited_by_hw_brake_ns": "NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN",
+}
+
+
+def health_fields(binding: Any, binding_version: str, driver_version: str) -> dict[str, Field]:
+    """List the counters that come from field values: stable IDs, and moving ones only where the branches agree."""
+    fields = dict(_FIELDS)
+    for name, constant in _UNSTABLE_FIELDS.items():
+        field_id = getattr(binding, constant, None)
+        if field_id is not None and allowed(field_id, binding_version, driver_version):
+            fields[name] = (field_id, 0)
+    return fields
+
+
+def read_health(guard: Guard, fields: dict[str, Field]) -> dict[str, float]:
+    """Read every counter that this GPU has. A lost GPU has `device_lost` 1 and nothing that it could be asked for."""
+    found: dict[str, float] = {}
+    for name, kinds in _ECC.items():
+        _put(found, name, guard.ask(name, ("nvmlDeviceGetTotalEccErrors", *kinds)))
+    for name, value in zip(_REMAPPED, _remapped(guard), strict=True):
+        _put(found, name, value)
+    _put(found, "retired_pages", _retired(guard))
+    _put(found, "retired_pending", guard.ask("retired_pending", ("nvmlDeviceGetRetiredPagesPendingStatus",)))
+    _put(found, "pcie_replay", guard.ask("pcie_replay", ("nvmlDeviceGetPcieReplayCounter",)))
+    times = read_fields(guard, fields)
+    for name in [name for name in times if name in _UNSTABLE_FIELDS and not plausible_ns(times[name])]:
+        guard.reasons[name] = "larger than the time since boot, so this driver means something else by that field"
+        del times[name]
+    return found | times | lost_counters(guard)
+
+
+def plausible_ns(value: float) -> bool:
+    """Tell whether a time spent under a limit, ns since the driver was loaded, is at most the time since boot."""
+    return 0 <= value <= time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def lost_counters(guard: Guard) -> dict[str, float]:
+    """`device_lost` as it is known now, and `reset_required` where the driver says that a reset would bring it back."""
+    found = {"device_lost": 1.0 if guard.lost else 0.0}
+    if guard.lost_code == RESET_REQUIRED:
+        found["reset_required"] = 1.0
+    return found
+
+
+class XidWatch:
+    """Listens for one GPU's XID errors, from registration on: what happened before is not told.
+
+    Attributes:
+        counts: how often each XID was seen, by counter name (`xid_79`).
+        absent: why nothing can be heard, "" when it can.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        self.counts: dict[str, float] = {}
+        self._binding = guard.binding
+        self._events: Any = None
+        self.absent = guard.lost
+        if self.absent:
+            return
+        code, events, self.absent = attempt(self._binding, "nvmlEventSetCreate")
+        if code:
+            return
+        code, supported, self.absent = attempt(self._binding, "nvmlDeviceGetSupportedEventTypes", guard.handle)
+        if not code and not supported & _XID_EVENT:
+            code, self.absent = NOT_SUPPORTED, "this GPU or its mode reports no XID events"
+        if not code:
+            code, _, self.absent = attempt(self._binding, "nvmlDeviceRegisterEvents", guard.handle, _XID_EVENT, events)
+        if code:
+            attempt(self._binding, "nvmlEventSetFree", events)
+        else:
+            self._events = events
+
+    def poll(self) -> None:
+        """Take what has come in, without waiting."""
+        for _ in range(_EVENTS_PER_POLL if self._events is not None else 0):
+            code, event, reason = attempt(self._binding, "nvmlEventSetWait_v2", self._events, 0)
+            if code:
+                self.absent = "" if code == TIMEOUT else reason
+                return
+            if event.eventType & _XID_EVENT:
+                name = f"xid_{int(event.eventData)}"
+                self.counts[name] = self.counts.get(name, 0.0) + 1.0
+
+    def close(self) -> None:
+        """Let go of the event set. May be called twice."""
+        if self._events is not None:
+            attempt(self._binding, "nvmlEventSetFree", self._events)
+            self._events = None
+
+
+def _remapped(guard: Guard) -> tuple[Any, ...]:
+    """Row remapping (Ampere and later, not under MIG): corrected, uncorrected, pending, failed."""
+    rows = guard.ask("row_remap", ("nvmlDeviceGetRemappedRows",))
+    return (None,) * len(_REMAPPED) if rows is None else tuple(rows)
+
+
+def _retired(guard: Guard) -> float | None:
+    """Pages retired for either cause (parts up to Volta; later ones remap rows)."""
+    pages = [guard.ask(f"retired_pages_cause_{cause}", ("nvmlDeviceGetRetiredPages", cause)) for cause in (0, 1)]
+    known = [len(found) for found in pages if found is not None]
+    return float(sum(known)) if len(known) == len(pages) else None
+
+
+def _put(found: dict[str, float], name: str, value: Any) -> None:
+    """Note a counter that could be read."""
+    if value is not None:
+        found[name] = float(value)
