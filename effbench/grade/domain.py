@@ -27,7 +27,7 @@ def domain(rule: DomainRule, metrics: Sequence[Metric], ladder: Ladder, policy: 
             continue
         reasons.append(_reason(metric, ladder))
         low, high = ends(metric)
-        shares.append((wanted.weight, *(min(1.0, max(x, 1e-9)) for x in (low, metric.quantity.value, high))))
+        shares.append((wanted.weight, _clamped(low), _clamped(metric.quantity.value), _clamped(high)))
     missing = any(r.outcome == "not_rated" and r.observed is None for r in reasons)
     if missing or not shares:
         return DomainGrade(rule.name, "not_rated", reasons, rule.required, rule.critical)
@@ -57,6 +57,10 @@ def _graded(
         share_high=high,
         capped=capped and grade != earned,
     )
+
+
+def _clamped(share: float) -> float:
+    return min(1.0, max(share, 1e-9))
 
 
 def _mean(weighted: Sequence[tuple[float, float]]) -> float:

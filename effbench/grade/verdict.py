@@ -24,7 +24,7 @@ def grade(card: Scorecard, policy: Policy) -> Grade:
     outcomes += [d.outcome for d in domains if d.required]
     if doubts:
         outcomes.append("not_rated")
-    verdict = next((v for v in PRECEDENCE if v in outcomes), "not_rated")
+    verdict: Verdict = next((v for v in PRECEDENCE if v in outcomes), PRECEDENCE[1])
     letter = _overall(domains, section_weights(policy, card), ladder, policy) if verdict == "pass" else None
     if verdict == "fail":
         letter = policy.fail_grade

@@ -60,7 +60,13 @@ class Engine:
     """One run. Owns the workers, the telemetry child and the journal for as long as it lasts."""
 
     def __init__(
-        self, plan: Plan, inventory: Inventory, journal: JournalWriter, display: Display, options: Options
+        self,
+        plan: Plan,
+        inventory: Inventory,
+        journal: JournalWriter,
+        display: Display,
+        options: Options,
+        done: frozenset[str] = frozenset(),
     ) -> None:
         self.plan, self.inventory, self.journal = plan, inventory, journal
         self.display, self.options = display, options
@@ -68,7 +74,7 @@ class Engine:
         self._began = time.monotonic()
         self._watch = Watch(inventory.accelerators, options.environment) if options.telemetry else None
         self._processes = 0
-        self._history = rounds.History(plan)
+        self._history = rounds.History(plan, done)
         self._stage: Stage | None = None
         self._measured_s = 0.0
         self._done = 0

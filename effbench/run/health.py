@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from effbench.catalog.xids import classify
 from effbench.model.event import Telemetry
-from effbench.model.finding import Finding
+from effbench.model.finding import Finding, Severity
 
 # INTERFACES section 8: XIDs that our own kill of a worker provokes are findings, never a gate.
 OWN_KILL_XIDS = (13, 31, 43, 45)
@@ -44,7 +44,7 @@ def _xids(device: str, xids: dict[str, float], killed: bool, findings: list[Find
         row = classify(int(code))
         own = killed and int(code) in OWN_KILL_XIDS
         kind = row.kind if row is not None else "hardware"
-        severity = "error" if kind == "hardware" and not own else "info"
+        severity: Severity = "error" if kind == "hardware" and not own else "info"
         meaning = row.title if row is not None else "not in the catalogue, taken for a hardware error"
         tail = "; provoked by our own kill of a worker" if own else ""
         message = f"XID {code} came {count:g} times: {meaning}{tail}"

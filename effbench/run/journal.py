@@ -11,7 +11,7 @@ import msgspec
 
 from effbench.model.digest import digest_bytes
 from effbench.model.error import DocumentError, OutputError
-from effbench.model.event import Event
+from effbench.model.event import Closed, Event, Started
 
 SCHEMA = "effbench.journal/1"
 _MAGIC = b"\x1f\x8b\x08"
@@ -126,3 +126,13 @@ def _decode(text: bytes, path: Path, offset: int, damage: list[str]) -> Sequence
                 raise DocumentError(f"{path}: written by a newer effbench; update effbench to read it") from error
             damage.append(f"line {number} of the member at byte {offset}: {error}")
     return events
+
+
+def members(events: Sequence[Event]) -> list[list[Event]]:
+    """Split events into members as the engine writes them: one ends with each `Closed`."""
+    split: list[list[Event]] = [[]]
+    for event in events:
+        split[-1].append(event)
+        if isinstance(event, Closed | Started):
+            split.append([])
+    return [member for member in split if member]

@@ -12,9 +12,10 @@ from effbench import kernels
 from effbench.kernels.contract import Kernel
 from effbench.model.digest import digest
 from effbench.model.error import CatalogError, InputError
+from effbench.model.finding import Finding
 from effbench.model.inventory import Accelerator, Inventory
 from effbench.model.plan import Placement, Plan, Trial
-from effbench.model.suite import Procedure, Suite, Workload
+from effbench.model.suite import DeviceClass, Procedure, Suite, Workload
 
 # What a trial costs beyond its warm-up and sampling: building buffers, three fingerprints, two verifications.
 # Measured on a 2-core VM: 0.2-0.9 s for GEMM 2048^3, 1.5 s for train_step. A first guess for `plan`; the engine
@@ -24,20 +25,28 @@ START_S = {"cpu": 2.5, "gpu": 6.0}
 DEADLINE_FACTOR, DEADLINE_FLOOR_S = 5.0, 45.0
 
 
-def make(suite: Suite, inventory: Inventory, catalog_digest: str, only: str | None = None) -> Plan:
-    """Expand `suite` over the accelerators of `inventory`.
+def make(
+    suite: Suite,
+    inventory: Inventory,
+    accelerators: Sequence[Accelerator],
+    catalog_digest: str,
+    only: str | None = None,
+    findings: Sequence[Finding] = (),
+) -> Plan:
+    """Expand `suite` over `accelerators`.
 
     Args:
         suite: validated suite.
-        inventory: accelerators with their catalogue parts filled in.
+        inventory: the whole node.
+        accelerators: the devices to measure, of one kind, with their catalogue parts filled in.
         catalog_digest: digest of the catalogue that filled them.
         only: glob over trial ids and workload ids; others are left out.
+        findings: what was noticed about the node while looking at it; travels with the plan.
 
     Raises:
         CatalogError: a workload's parameters do not fit its kernel; every such mistake is listed.
         InputError: nothing is left to run, or the node has fewer accelerators than the suite requires.
     """
-    accelerators = inventory.accelerators
     if len(accelerators) < suite.requires.accelerators_min:
         raise InputError(
             f"suite {suite.name} needs {suite.requires.accelerators_min} accelerators, this run has {len(accelerators)}"
@@ -56,15 +65,21 @@ def make(suite: Suite, inventory: Inventory, catalog_digest: str, only: str | No
         trials = [trial for trial in trials if fnmatch.fnmatch(trial.id, only) or fnmatch.fnmatch(trial.workload, only)]
     if not trials:
         raise InputError(f"nothing to run: suite {suite.name} has no trial for this device" + _asked(only))
-    return _assemble(suite, inventory, catalog_digest, trials)
+    return _assemble(suite, inventory, accelerators[0].kind, catalog_digest, trials, list(findings))
 
 
 def _asked(only: str | None) -> str:
     return f" that matches --only {only!r}; `effbench plan` lists the ids" if only else ""
 
 
-def _assemble(suite: Suite, inventory: Inventory, catalog_digest: str, trials: list[Trial]) -> Plan:
-    kind = inventory.accelerators[0].kind
+def _assemble(
+    suite: Suite,
+    inventory: Inventory,
+    kind: DeviceClass,
+    catalog_digest: str,
+    trials: list[Trial],
+    findings: list[Finding],
+) -> Plan:
     rounds = suite.rounds[kind]
     devices = list(dict.fromkeys(device for trial in trials for device in trial.placement.devices))
     per_round = sum(trial.expected_s for trial in trials) + START_S[kind] * len(devices)
@@ -83,6 +98,7 @@ def _assemble(suite: Suite, inventory: Inventory, catalog_digest: str, trials: l
         expected_s=per_round * rounds.min,
         trials=trials,
         devices=devices,
+        findings=findings,
     )
     return msgspec.structs.replace(plan, digest=digest(plan))
 
@@ -161,3 +177,22 @@ def devices_of(inventory: Inventory, wanted: str) -> Sequence[Accelerator]:
     if len({a.kind for a in chosen}) > 1:
         raise InputError("a run rates GPUs or the CPU, not both at once; run them one after the other")
     return chosen
+
+
+def joined(earlier: Plan, later: Plan) -> Plan:
+    """Join two plans of the same devices: the trials of both, each once, under the later plan's budget.
+
+    Raises:
+        InputError: they were made for different devices, so that one record could not hold both.
+    """
+    if earlier.devices != later.devices:
+        raise InputError(
+            f"cannot continue: that run measured {', '.join(earlier.devices)}, "
+            f"this one would measure {', '.join(later.devices)}"
+        )
+    known = {trial.id for trial in earlier.trials}
+    trials = [*earlier.trials, *(trial for trial in later.trials if trial.id not in known)]
+    plan = msgspec.structs.replace(
+        later, digest="", trials=trials, kernel_digests={**earlier.kernel_digests, **later.kernel_digests}
+    )
+    return msgspec.structs.replace(plan, digest=digest(plan))

@@ -24,24 +24,25 @@ def build(journal: Journal) -> Record:
     Raises:
         DocumentError: the journal does not begin with its plan, so nothing in it can be understood.
     """
-    started = next((e for e in journal.events if isinstance(e, Started)), None)
-    if started is None:
+    starts = [e for e in journal.events if isinstance(e, Started)]
+    if not starts:
         raise DocumentError("the journal's first member (plan and inventory) is damaged: nothing can be salvaged")
-    ended = next((e for e in journal.events if isinstance(e, Ended)), None)
+    started, plan = starts[0], starts[-1].plan
+    ended = next((e for e in reversed(journal.events) if isinstance(e, Started | Ended)), None)
+    ended = ended if isinstance(ended, Ended) else None
     readings = Readings(e for e in journal.events if isinstance(e, Telemetry))
     takes = _takes(journal.events)
     kinds = {a.key: a.kind for a in started.inventory.accelerators}
     measurements = [
         measurement(trial, kinds[trial.placement.devices[0]], takes.get(trial.id, []), readings)
-        for trial in started.plan.trials
+        for trial in plan.trials
     ]
-    findings = [*started.plan.findings, *_noted(journal.events), *_salvage(journal, ended)]
-    last_ns = ended.t_ns if ended else max(e.t_ns for e in journal.events)
-    wall_s = (last_ns - started.t_ns) / 1e9
+    findings = [*plan.findings, *_noted(journal.events), *_salvage(journal, ended)]
+    wall_s = _wall_s(journal.events)
     record = Record(
         schema="effbench.record/1",
         digest="",
-        plan=started.plan,
+        plan=plan,
         inventory_before=started.inventory,
         measurements=measurements,
         started_at=started.started_at,
@@ -54,8 +55,8 @@ def build(journal: Journal) -> Record:
         wall_s=wall_s,
         measured_s=_measured_s(journal.events),
         overhead_s=ended.overhead_s if ended else 0.0,
-        simulated=any(a.simulated for a in started.inventory.accelerators if a.key in started.plan.devices),
-        health=_health(started.plan, measurements, readings, wall_s, findings),
+        simulated=any(a.simulated for a in started.inventory.accelerators if a.key in plan.devices),
+        health=_health(plan, measurements, readings, wall_s, findings),
         timeline=_timeline(started, readings, journal.events),
         findings=findings,
     )
@@ -100,6 +101,17 @@ def _salvage(journal: Journal, ended: Ended | None) -> list[Finding]:
     elif ended.outcome == "interrupted":
         findings.append(Finding("interrupted", "warning", "the run was interrupted; what was measured is kept"))
     return findings
+
+
+def _wall_s(events: Sequence[Event]) -> float:
+    """Seconds from start to end, added up over the commands that continued the run."""
+    total, begin, last = 0.0, 0, 0
+    for event in events:
+        if isinstance(event, Started):
+            total += (last - begin) / 1e9
+            begin = last = event.t_ns
+        last = max(last, event.t_ns)
+    return total + (last - begin) / 1e9
 
 
 def _measured_s(events: Sequence[Event]) -> float:

@@ -18,10 +18,11 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 class History:
-    """The past rounds of one run."""
+    """The past rounds of one run. Trials in `done` were measured by an earlier command and are not run again."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, done: frozenset[str] = frozenset()) -> None:
         self._plan = plan
+        self._done = done
         self._kind = "gpu" if any(d.startswith("gpu") for d in plan.devices) else "cpu"
         self._times: dict[str, list[list[float]]] = {}
         self._took_s: dict[str, float] = {}
@@ -40,7 +41,10 @@ class History:
 
     def runnable(self, trial: Trial) -> bool:
         """A trial that cost a worker once is not tried again: a hang costs its whole deadline."""
-        return trial.id not in self._lost
+        return trial.id not in self._lost and trial.id not in self._done
+
+    def _runnable(self) -> list[Trial]:
+        return [t for t in self._plan.trials if t.skipped is None and self.runnable(t)]
 
     def skip_for_time(self, trial: Trial) -> None:
         """Count a trial that no longer fitted into the budget."""
@@ -52,17 +56,16 @@ class History:
 
     def round_s(self) -> float:
         """Seconds of a whole round, worker starts included."""
-        trials = [t for t in self._plan.trials if t.skipped is None and self.runnable(t)]
-        return sum(self.expected_s(t) for t in trials) + START_S[self._kind] * len(self._plan.devices)
+        return sum(self.expected_s(t) for t in self._runnable()) + START_S[self._kind] * len(self._plan.devices)
 
     def total(self) -> int:
         """How many trials the least number of rounds has."""
-        return self._plan.rounds_min * sum(t.skipped is None for t in self._plan.trials)
+        return self._plan.rounds_min * len(self._runnable())
 
     def left_s(self, number: int) -> float:
         """Seconds until the least number of rounds is done, roughly."""
         done = sum(len(times) > number for times in self._times.values())
-        share = 1 - done / max(1, sum(t.skipped is None for t in self._plan.trials))
+        share = 1 - done / max(1, len(self._runnable()))
         return self.round_s() * (max(0, self._plan.rounds_min - number - 1) + share)
 
     def stop(self, number: int, budget_left_s: float) -> Stop | None:

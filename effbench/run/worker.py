@@ -14,6 +14,7 @@ import msgspec
 
 from effbench import kernels
 from effbench.kernels.contract import Rig, Step
+from effbench.kernels.virtual import VirtualRig, fake_step
 from effbench.model.error import EffbenchError
 from effbench.model.event import Closed, Noted, Opened, Sample
 from effbench.model.plan import Trial
@@ -85,9 +86,7 @@ def run_trial(do: Do, hello: Hello, rig: Rig, pipe: Pipe) -> None:
 def _build(trial: Trial, hello: Hello, rig: Rig) -> Step:
     module = kernels.load(trial.kernel)
     params = msgspec.convert(trial.params, module.Params)
-    if hello.accelerator.simulated:
-        from effbench.kernels.virtual import fake_step
-
+    if isinstance(rig, VirtualRig):
         return fake_step(module, params, trial, rig, hello.round, hello.faults.get(trial.kernel, {}))
     return module.build(params, rig)
 
@@ -95,8 +94,6 @@ def _build(trial: Trial, hello: Hello, rig: Rig) -> Step:
 def _open(hello: Hello) -> tuple[Rig, dict[str, str]]:
     """Open the device: a virtual rig for a simulated one, torch for a real one."""
     if hello.accelerator.simulated:
-        from effbench.kernels.virtual import VirtualRig
-
         return VirtualRig(hello.accelerator, hello.seed, hello.round), {"rig": "virtual"}
     from effbench.kernels.rig import TorchRig
 

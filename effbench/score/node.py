@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -68,7 +69,7 @@ def _card(accelerator: Accelerator) -> DeviceCard:
     )
 
 
-def _subject(record: Record) -> str:
+def _subject(record: Record) -> Literal["node", "device"]:
     """`node` when every GPU that the driver lists was measured, or the CPU of a machine without one."""
     listed = {a.key for a in record.inventory_before.accelerators if a.kind == "gpu"} or {"cpu"}
     return "node" if listed <= set(record.plan.devices) else "device"

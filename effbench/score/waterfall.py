@@ -101,8 +101,9 @@ def _training(train: Derived | None, mine: Sequence[Derived], gemm: float) -> St
         train = step
     assert train.source.measurement.step_s is not None
     value = train.source.trial.work.flop / train.source.measurement.step_s.value
+    model = train.source.trial.params.get("config", "the model")
     text = (
-        f"A whole training step of {train.source.trial.params.get('config', 'the model')} keeps {value / gemm:.1%} of the "
-        "GEMM rate: the rest goes to memory-bound work (norms, softmax, the optimizer), smaller GEMMs and the framework."
+        f"A whole training step of {model} keeps {value / gemm:.1%} of the GEMM rate: the rest goes to memory-bound "
+        "work (norms, softmax, the optimizer), smaller GEMMs and the framework."
     )
     return Stage("train_step", title, text, value, metric="train.step.mfu")

@@ -24,7 +24,7 @@ def prepare(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise OutputError(f"{folder}: the folder is not empty; choose another with -o, or continue it with --resume")
+            raise OutputError(f"{folder}: the folder is not empty; choose another with -o, or use --resume")
         probe = folder / ".writable"
         probe.write_bytes(b"\0" * 4096)
         probe.unlink()

@@ -1,0 +1,277 @@
+"""The whole library on one screen: suite, plan, run, score, grade, render. Nothing here prints or exits."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from effbench import __version__, kernels, report, resources
+from effbench.catalog import accelerators as parts
+from effbench.catalog import policies, suites
+from effbench.grade.verdict import grade
+from effbench.model.digest import short
+from effbench.model.error import DocumentError, InputError
+from effbench.model.event import Tool
+from effbench.model.finding import Finding
+from effbench.model.grade import Grade
+from effbench.model.inventory import Inventory
+from effbench.model.plan import Plan, Trial
+from effbench.model.policy import Policy
+from effbench.model.record import Record
+from effbench.model.scorecard import Scorecard
+from effbench.model.suite import Suite
+from effbench.run import doctor, engine, journal
+from effbench.run import plan as planning
+from effbench.run.record import build
+from effbench.run.redact import redact
+from effbench.run.site import Site, survey
+from effbench.run.watch import watch_for
+from effbench.score.node import score
+from effbench.store import documents
+
+__all__ = [
+    "DocumentError",
+    "any_document",
+    "artefacts",
+    "budget",
+    "card_of",
+    "checked_folder",
+    "copy_journal",
+    "diagnose",
+    "encode",
+    "finished",
+    "first_round",
+    "folder_for",
+    "grade",
+    "joined",
+    "load_policy",
+    "load_suite",
+    "look",
+    "plan",
+    "record_of",
+    "redacted",
+    "render",
+    "replay",
+    "run",
+    "score",
+    "tool",
+    "unfinished",
+]
+
+
+def load_suite(name: str, extra: Sequence[Path] = ()) -> Suite:
+    """Load a suite by name (`node/quick`) or path, checked against its kernels.
+
+    Raises:
+        InputError: no such suite, or mistakes in it (CatalogError lists them all).
+    """
+    known = {kernel: kernels.load(kernel).Params for kernel in kernels.names()}
+    return suites.load_suite(resources.find("workloads", name, extra), known)
+
+
+def load_policy(name: str, extra: Sequence[Path] = ()) -> Policy:
+    """Load a policy by name (`node-2026`) or path.
+
+    Raises:
+        InputError: no such policy, or mistakes in it (CatalogError lists them all).
+    """
+    return policies.load_policy(resources.find("policies", name, extra))
+
+
+def look(environment: Mapping[str, str], fake: str | None = None) -> Site:
+    """Look at this node: its accelerators, joined across driver and torch, and named by the catalogue."""
+    return survey(engine.environment_for_children(environment), fake)
+
+
+def plan(suite: Suite, site: Site, devices: str = "all", only: str | None = None) -> Plan:
+    """Make the plan of `suite` on the chosen devices of a node."""
+    chosen = planning.devices_of(site.inventory, devices)
+    findings = [f for f in site.findings if f.device is None or f.device in {a.key for a in chosen}]
+    return planning.make(suite, site.inventory, chosen, parts.digest(), only, findings)
+
+
+def run(
+    todo: Plan,
+    inventory: Inventory,
+    folder: Path,
+    display: engine.Display,
+    options: engine.Options,
+    done: frozenset[str] = frozenset(),
+) -> tuple[Record, str]:
+    """Measure `todo` into `folder`, but for the trials in `done`. Returns the record and the outcome.
+
+    Raises:
+        OutputError: the folder cannot take the journal; the journal keeps what was measured before.
+    """
+    writer = journal.JournalWriter(folder / documents.JOURNAL)
+    try:
+        outcome = engine.Engine(todo, inventory, writer, display, options, done).run()
+    finally:
+        writer.close()
+    return replay(folder), outcome
+
+
+def replay(folder: Path) -> Record:
+    """Rebuild the record of a run folder from its journal. The same journal gives the same bytes.
+
+    Raises:
+        DocumentError: there is no journal, or not one whole trial in it.
+    """
+    return build(journal.read(folder / documents.JOURNAL))
+
+
+def record_of(path: Path) -> Record:
+    """Read the record of a run folder or a `record.json`; a damaged one is rebuilt from the journal beside it.
+
+    Raises:
+        DocumentError: neither the record nor the journal can be read.
+    """
+    file = path / documents.RECORD if path.is_dir() else path
+    if not path.exists():
+        raise DocumentError(f"{path}: no such run; `effbench list runs` shows the ones here")
+    if file.name.endswith(".gz"):
+        return build(journal.read(file))
+    beside = file.parent / documents.JOURNAL
+    if not file.exists() and beside.exists():
+        return build(journal.read(beside))
+    try:
+        return documents.read(file, Record)
+    except DocumentError as damage:
+        if "newer" in str(damage) or not beside.exists():
+            raise
+        return build(journal.read(beside))
+
+
+def render(name: str, card: Scorecard, verdict: Grade | None, record: Record | None) -> bytes:
+    """Render a scorecard in one format.
+
+    Raises:
+        InputError: no such format; the message lists the ones there are.
+    """
+    if name not in report.names():
+        raise InputError(f"no format {name!r}; there are: {', '.join(report.names())}")
+    data: bytes = report.load(name).render(card, verdict, record)
+    return data
+
+
+def artefacts(folder: Path, record: Record, policy: Policy) -> tuple[Scorecard, Grade]:
+    """Score and grade `record` and write every artefact but the journal into `folder`, whatever the verdict.
+
+    Raises:
+        OutputError: the disk is full or not writable; each artefact is whole or absent.
+    """
+    card = score(record)
+    verdict = grade(card, policy)
+    documents.write(folder / documents.RECORD, documents.encode(record))
+    documents.write(folder / documents.SCORECARD, documents.encode(card))
+    documents.write(folder / documents.GRADE, documents.encode(verdict))
+    for name in report.names():
+        reporter = report.load(name)
+        if reporter.FILENAME and reporter.FILENAME != documents.SCORECARD:
+            documents.write(folder / reporter.FILENAME, reporter.render(card, verdict, record))
+    return card, verdict
+
+
+def tool() -> Tool:
+    """This program's version and the digest of its own source files."""
+    root = Path(__file__).parent
+    total = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")) + sorted((root / "catalog").glob("*.yaml")):
+        total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return Tool(__version__, "sha256:" + total.hexdigest())
+
+
+def folder_for(root: Path, todo: Plan, node: str) -> Path:
+    """Choose the run folder `<root>/<utc>-<node>-<digest8>`."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in node) or "node"
+    return root / f"{stamp}-{safe}-{short(todo.digest)}"
+
+
+def checked_folder(folder: Path) -> Path:
+    """Prepare the run folder before anything is measured. Raises OutputError when it cannot take results."""
+    documents.prepare(folder)
+    return folder
+
+
+def budget(todo: Plan, asked_s: float | None) -> float:
+    """The budget that is enforced: the asked one, else the suite's. Raises InputError when it is not positive."""
+    if asked_s is not None and asked_s <= 0:
+        raise InputError(f"--budget {asked_s:g} s is not above zero")
+    return asked_s if asked_s is not None else todo.budget_s
+
+
+def encode(document: msgspec.Struct) -> bytes:
+    """Return a document as JSON, as it is stored."""
+    return documents.encode(document)
+
+
+def card_of(path: Path) -> tuple[Scorecard, Record | None]:
+    """Return the scorecard of a run folder, a record or a scorecard file, and the record where there is one.
+
+    Raises:
+        DocumentError: nothing readable is there.
+    """
+    if path.is_file() and not path.name.endswith(".gz") and documents.sniff(path) is Scorecard:
+        return documents.read(path, Scorecard), None
+    record = record_of(path)
+    return score(record), record
+
+
+def any_document(path: Path) -> Record | Scorecard | Grade:
+    """Read a stored document of any kind. Raises DocumentError when it is none."""
+    return documents.read(path, documents.sniff(path))
+
+
+def copy_journal(source: Path, target: Path) -> None:
+    """Copy the journal of one run folder into another."""
+    documents.write(target / documents.JOURNAL, (source / documents.JOURNAL).read_bytes())
+
+
+def first_round(todo: Plan, device: str) -> list[Trial]:
+    """Return the trials of one device in the order of the first round."""
+    return planning.order(todo, 0, device)
+
+
+def unfinished(folder: Path) -> Plan:
+    """Return the plan of the run in `folder`, to be continued."""
+    return record_of(folder).plan
+
+
+def joined(earlier: Plan, later: Plan) -> Plan:
+    """Join two plans of the same node into one: the trials of both, each once.
+
+    Raises:
+        InputError: they were made for different devices.
+    """
+    return planning.joined(earlier, later)
+
+
+def finished(folder: Path) -> frozenset[str]:
+    """Return the ids of the trials that already have all their rounds in the run in `folder`."""
+    record = record_of(folder)
+    enough = record.plan.rounds_min
+    usable = [m for m in record.measurements if m.status in ("valid", "suspect")]
+    return frozenset(m.trial for m in usable if sum(r.status == "done" for r in m.rounds) >= enough)
+
+
+def redacted(source: Path, target: Path, salt: bytes, words: Sequence[str]) -> Record:
+    """Write a redacted copy of the journal in `source` into `target` and return its record."""
+    whole = journal.read(source / documents.JOURNAL)
+    writer = journal.JournalWriter(target / documents.JOURNAL)
+    try:
+        for member in journal.members(redact(whole.events, salt, words)):
+            writer.write(member)
+    finally:
+        writer.close()
+    return replay(target)
+
+
+def diagnose(environment: Mapping[str, str], fake: str | None = None) -> tuple[Inventory, list[Finding]]:
+    """Look at the node and watch it for two seconds; return it and what would disturb a measurement."""
+    children = engine.environment_for_children(environment)
+    site = survey(children, fake)
+    telemetry, absent = watch_for(site.inventory.accelerators, children, doctor.WATCH_S)
+    return site.inventory, [*site.findings, *doctor.examine(site.inventory, telemetry, absent)]

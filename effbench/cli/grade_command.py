@@ -1,0 +1,27 @@
+"""`effbench grade`: grade a stored run or scorecard; exit with the verdict."""
+
+from pathlib import Path
+
+import click
+
+from effbench import api
+from effbench.cli import options
+from effbench.model.grade import EXIT_CODES
+
+
+@click.command("grade")
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN|SCORECARD")
+@options.policy_option
+@options.json_option
+def command(run: Path, policy: str, as_json: bool) -> int:
+    """Grade RUN (a run folder, its record.json, or a scorecard.json) and exit with the verdict's code."""
+    card, _ = api.card_of(run)
+    verdict = api.grade(card, api.load_policy(policy, options.search_path(None)))
+    if as_json:
+        options.emit_json(verdict)
+    else:
+        from effbench.report import terminal
+
+        options.emit(terminal.text(card, verdict, None, options.terminal_width(), options.color()))
+        options.emit(f"Verdict: {verdict.verdict}, exit code {EXIT_CODES[verdict.verdict]}")
+    return EXIT_CODES[verdict.verdict]

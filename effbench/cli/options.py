@@ -1,0 +1,80 @@
+"""Options and small output functions that several commands share. Prints; the rest of effbench does not."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(function: F) -> F:
+    """Add `--json`: exactly one JSON document on stdout."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(function)
+
+
+def policy_option(function: F) -> F:
+    """Add `--policy`."""
+    return click.option(
+        "--policy",
+        default="node-2026",
+        show_default=True,
+        metavar="NAME|FILE",
+        help="The rules to grade by; `effbench list policies` names the built-in ones.",
+    )(function)
+
+
+def workloads_option(function: F) -> F:
+    """Add `--workloads DIR`, searched before $EFFBENCH_PATH and the built-in suites."""
+    return click.option(
+        "--workloads",
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="Look for suites in DIR first, then in $EFFBENCH_PATH, then among the built-in ones.",
+    )(function)
+
+
+def search_path(workloads: Path | None) -> list[Path]:
+    """Return the folders to search for suites and policies, nearest first."""
+    extra = [workloads] if workloads is not None else []
+    listed = os.environ.get("EFFBENCH_PATH", "")
+    return [*extra, *(Path(folder) for folder in listed.split(os.pathsep) if folder)]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment; the only place where effbench reads it for its children."""
+    return dict(os.environ)
+
+
+def say(text: str) -> None:
+    """Print progress or advice on stderr."""
+    click.echo(text, err=True)
+
+
+def emit(data: bytes | str) -> None:
+    """Write the result to stdout as it is."""
+    if isinstance(data, str):
+        data = data.encode()
+    sys.stdout.buffer.write(data if data.endswith(b"\n") else data + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def emit_json(document: Any) -> None:
+    """Write one JSON document to stdout."""
+    emit(msgspec.json.format(msgspec.json.encode(document), indent=2))
+
+
+def terminal_width() -> int:
+    """Width to render for: the terminal's, or 100 columns in a pipe."""
+    import shutil
+
+    return max(60, min(140, shutil.get_terminal_size((100, 40)).columns))
+
+
+def color() -> bool:
+    """Colour only on a terminal, and never against NO_COLOR."""
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ

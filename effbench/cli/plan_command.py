@@ -1,0 +1,42 @@
+"""`effbench plan`: what would run, in what order and how long; nothing is measured."""
+
+from pathlib import Path
+
+import click
+
+from effbench import api
+from effbench.cli import options
+
+
+@click.command("plan")
+@click.argument("suite", default="node/quick", metavar="[SUITE]")
+@click.option("--device", default="all", show_default=True, help="all, cpu, or names such as gpu0,gpu1 (or cuda:0).")
+@click.option("--only", metavar="GLOB", help="Only the trials or workloads whose id matches.")
+@click.option("--fake", metavar="PART[*N]", help="Plan for simulated devices of the catalogue.")
+@options.workloads_option
+@options.json_option
+def command(suite: str, device: str, only: str | None, fake: str | None, workloads: Path | None, as_json: bool) -> int:
+    """Show the trials of SUITE on this node, round by round order, with their expected time."""
+    asked = api.load_suite(suite, options.search_path(workloads))
+    site = api.look(options.environment(), fake)
+    todo = api.plan(asked, site, device, only)
+    if as_json:
+        options.emit_json(todo)
+        return 0
+    names = {a.key: a.part.title if a.part else a.name for a in site.inventory.accelerators}
+    running = [t for t in todo.trials if t.skipped is None]
+    lines = [f"{todo.suite}: {asked.purpose}", ""]
+    for key in todo.devices:
+        lines.append(f"{key}: {names[key]}, one device after another")
+        for trial in api.first_round(todo, key):
+            lines.append(f"  {trial.expected_s:6.1f} s  {trial.id}{'  (emulated)' if trial.emulated else ''}")
+    skipped = [t for t in todo.trials if t.skipped is not None]
+    if skipped:
+        lines += ["", "Not applicable here:"] + [f"  {t.id}: {t.skipped}" for t in skipped]
+    lines += [
+        "",
+        f"{len(running)} trials, {todo.rounds_min} to {todo.rounds_max} rounds in fresh processes, shuffled in each",
+        f"about {todo.expected_s:.0f} s for {todo.rounds_min} rounds; budget {todo.budget_s:.0f} s, enforced",
+    ]
+    options.emit("\n".join(lines))
+    return 0

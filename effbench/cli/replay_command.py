@@ -1,0 +1,29 @@
+"""`effbench replay`: journal to record to every artefact, byte for byte."""
+
+from pathlib import Path
+
+import click
+
+from effbench import api
+from effbench.cli import options
+
+
+@click.command("replay")
+@click.argument("run", type=click.Path(path_type=Path, exists=True), metavar="RUN")
+@click.option("-o", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Write there instead of into RUN.")
+@options.policy_option
+def command(run: Path, folder: Path | None, policy: str) -> int:
+    """Rebuild record, scorecard, grade and reports of RUN from its journal; what is whole is salvaged."""
+    source = run if run.is_dir() else run.parent
+    rules = api.load_policy(policy, options.search_path(None))
+    record = api.replay(source)
+    target = source if folder is None else api.checked_folder(folder)
+    if target != source:
+        api.copy_journal(source, target)
+    _, verdict = api.artefacts(target, record, rules)
+    for finding in record.findings:
+        if finding.code == "record-truncated":
+            options.say(f"warning: {finding.message}")
+    done = sum(m.status in ("valid", "suspect") for m in record.measurements)
+    options.emit(f"{target}: {done} of {len(record.measurements)} trials gave a figure; verdict {verdict.verdict}")
+    return 0

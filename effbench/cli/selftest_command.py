@@ -1,0 +1,81 @@
+"""`effbench selftest`: does effbench measure a time that is known, and what does its own machinery cost?"""
+
+import resource
+import tempfile
+from pathlib import Path
+
+import click
+
+from effbench import api
+from effbench.cli import options
+from effbench.cli.display import PlainDisplay
+from effbench.model.record import Measurement
+from effbench.run.engine import Options, environment_for_children
+
+# A spin loop ends at the first look at the clock after its time: it is late by one look, early never.
+TOLERANCE = 0.01
+
+
+@click.command("selftest")
+@click.option("--suite", default="selftest/truth", show_default=True, help="A suite of known_truth trials.")
+@options.json_option
+def command(suite: str, as_json: bool) -> int:
+    """Measure times that are known through the whole engine, and effbench's own overhead."""
+    asked = api.load_suite(suite, options.search_path(None))
+    site = api.look(options.environment())
+    todo = api.plan(asked, site, "cpu")
+    settings = Options(environment_for_children(options.environment()), api.budget(todo, None), api.tool())
+    with tempfile.TemporaryDirectory(prefix="effbench-selftest-") as folder:
+        record, _ = api.run(todo, site.inventory, Path(folder), PlainDisplay(), settings)
+    truths = {t.id: float(t.params["mean_s"]) for t in todo.trials}
+    rows = [_row(m, truths[m.trial]) for m in record.measurements]
+    own = {
+        "wall_s": record.wall_s,
+        "measured_s": record.measured_s,
+        "overhead_s": record.overhead_s,
+        "parent_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+    ok = all(row["ok"] for row in rows) and bool(rows)
+    if as_json:
+        options.emit_json({"truth": rows, "own": own, "ok": ok})
+    else:
+        options.emit(_text(rows, own, ok))
+    return 0 if ok else 3
+
+
+def _row(measurement: Measurement, truth_s: float) -> dict[str, object]:
+    """One trial: the truth, what was measured, and whether they agree within the interval or the tolerance."""
+    row: dict[str, object] = {"trial": measurement.trial, "truth_s": truth_s, "ok": False}
+    if measurement.step_s is None or measurement.interval is None:
+        return {**row, "why": measurement.detail or "no figure"}
+    low, high, found = measurement.interval.low, measurement.interval.high, measurement.step_s.value
+    inside = low <= truth_s <= high
+    return {
+        **row,
+        "measured_s": found,
+        "low_s": low,
+        "high_s": high,
+        "inside": inside,
+        "ok": inside or abs(found / truth_s - 1) <= TOLERANCE,
+    }
+
+
+def _text(rows: list[dict[str, object]], own: dict[str, float], ok: bool) -> str:
+    lines = ["Known truth, measured through worker, engine, journal and record:"]
+    for row in rows:
+        if "measured_s" in row:
+            lines.append(
+                f"  {row['trial']}: truth {row['truth_s']:.6g} s, measured {row['measured_s']:.6g} s "
+                f"[{row['low_s']:.6g}, {row['high_s']:.6g}]  {'ok' if row['ok'] else 'OFF'}"
+            )
+        else:
+            lines.append(f"  {row['trial']}: no figure: {row['why']}")
+    lines += [
+        "Own overhead:",
+        f"  {own['wall_s']:.1f} s in all, {own['measured_s']:.1f} s of them inside measured or soaking windows",
+        f"  parent process: {own['parent_peak_bytes'] / 1e6:.0f} MB at its peak",
+        "effbench measures what is true here."
+        if ok
+        else "effbench does NOT measure the truth here: do not use its figures.",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,36 @@
+"""`effbench show`: one thing in full: a suite, a policy, an accelerator, a run, or a file of any of these."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from effbench import api, resources
+from effbench.catalog import accelerators
+from effbench.cli import options
+from effbench.model.error import InputError
+
+
+@click.command("show")
+@click.argument("name", metavar="NAME|FILE")
+@options.workloads_option
+def command(name: str, workloads: Path | None) -> int:
+    """Print the suite, policy, accelerator or run called NAME as JSON."""
+    options.emit_json(_found(name, options.search_path(workloads)))
+    return 0
+
+
+def _found(name: str, extra: list[Path]) -> Any:
+    path = Path(name)
+    if path.exists() and path.suffix not in (".yaml", ".yml"):
+        return api.record_of(path) if path.is_dir() else api.any_document(path)
+    part = next((p for p in accelerators.parts() if p.id == name), None)
+    if part is not None:
+        return part
+    if name in resources.names("policies", extra):
+        return api.load_policy(name, extra)
+    if name in resources.names("workloads", extra) or path.exists():
+        return api.load_suite(name, extra)
+    raise InputError(
+        f"nothing is called {name!r}; see `effbench list suites`, `list policies`, `list accelerators` or `list runs`"
+    )

@@ -1,0 +1,83 @@
+"""What would disturb a measurement on this node: pure rules over the inventory and two seconds of telemetry."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from effbench.device.disturb import judge
+from effbench.model.event import Telemetry
+from effbench.model.finding import Finding, Severity
+from effbench.model.inventory import Accelerator, Inventory
+
+WATCH_S = 2.0
+MEMORY_SHORT = 0.25  # standard fills a quarter of what is available; less than that free is worth a word
+
+
+def examine(
+    inventory: Inventory, telemetry: Sequence[Telemetry], absent: Mapping[str, Mapping[str, str]]
+) -> list[Finding]:
+    """Return what was found, worst first.
+
+    Args:
+        inventory: the node.
+        telemetry: readings of an otherwise idle node, a few seconds of them.
+        absent: per device, each quantity that cannot be read and why.
+    """
+    findings: list[Finding] = []
+    for accelerator in inventory.accelerators:
+        rules = _gpu if accelerator.kind == "gpu" else _cpu
+        findings += rules(accelerator)
+        mine = [t for t in telemetry if t.device == accelerator.key]
+        findings += [_on(f, accelerator.key) for f in judge(accelerator.kind, mine).findings]
+        for quantity, why in absent.get(accelerator.key, {}).items():
+            text = f"{quantity} cannot be read: {why}"
+            findings.append(Finding("sensor-absent", "info", text, device=accelerator.key))
+    findings += _host(inventory)
+    rank: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
+    return sorted(findings, key=lambda f: rank[f.severity])
+
+
+def _on(finding: Finding, device: str) -> Finding:
+    return Finding(finding.code, finding.severity, finding.message, device, None, finding.evidence)
+
+
+def _gpu(gpu: Accelerator) -> Iterator[Finding]:
+    if gpu.other_pids:
+        text = f"{len(gpu.other_pids)} other processes use {gpu.key}: PIDs {', '.join(map(str, gpu.other_pids))}"
+        yield Finding("other-processes", "warning", text, device=gpu.key)
+    if gpu.persistence is False:
+        text = f"persistence mode of {gpu.key} is off: each context start initialises the device anew"
+        yield Finding("persistence-off", "warning", text, device=gpu.key)
+    limit, default = gpu.power_limit_w, gpu.power_limit_default_w
+    if limit is not None and default is not None and limit < default:
+        text = f"{gpu.key} is limited to {limit:.0f} W, {default - limit:.0f} W below its default"
+        yield Finding("power-limit-low", "warning", text, device=gpu.key)
+    if gpu.mig:
+        text = f"MIG is enabled on {gpu.key}: a slice is never held against the whole part"
+        yield Finding("mig-enabled", "warning", text, device=gpu.key)
+    link = gpu.pcie
+    if link is not None and link.width and link.width_max and link.width < link.width_max:
+        text = f"{gpu.key} runs on {link.width} of {link.width_max} PCIe lanes"
+        yield Finding("pcie-narrow", "warning", text, device=gpu.key)
+
+
+def _cpu(device: Accelerator) -> Iterator[Finding]:
+    cpu = device.cpu
+    if cpu is None:
+        return
+    if cpu.governor is not None and cpu.governor != "performance":
+        text = f"the frequency governor is {cpu.governor!r}, so clocks ramp up late"
+        yield Finding("governor", "warning", text, device=device.key)
+    if cpu.cgroup_quota_cores is not None and cpu.cgroup_quota_cores < len(cpu.affinity):
+        text = f"a cgroup quota allows {cpu.cgroup_quota_cores:g} of {len(cpu.affinity)} cores, and throttles above it"
+        yield Finding("cgroup-quota", "warning", text, device=device.key)
+    if cpu.virtual:
+        text = "a virtual machine: neighbours on the host are invisible but for steal time"
+        yield Finding("virtual-topology", "info", text, device=device.key)
+
+
+def _host(inventory: Inventory) -> Iterator[Finding]:
+    total, free = inventory.host_memory_bytes, inventory.host_memory_available_bytes
+    if total and free and free < MEMORY_SHORT * total:
+        text = f"only {free / total:.0%} of the host's memory is available"
+        yield Finding("memory-short", "warning", text, evidence={"available_bytes": free, "total_bytes": total})
+    for sentence in inventory.findings:
+        yield Finding("sensor-absent", "info", sentence)

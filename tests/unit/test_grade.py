@@ -1,0 +1,213 @@
+"""Verdicts fail closed: missing, invalid, disturbed, simulated or doubtful evidence never passes."""
+
+import itertools
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from effbench.grade.gates import compare
+from effbench.grade.ladder import Ladder
+from effbench.grade.verdict import grade
+from effbench.model.grade import EXIT_CODES
+from effbench.model.policy import DomainRule, GateRule, MetricRule, Policy, Section
+from effbench.model.quantity import Ceiling, Interval, Quantity
+from effbench.model.scorecard import DeviceCard, Metric, Scorecard
+from effbench.model.unit import Unit
+
+COMPUTE, MEMORY = "compute.gemm.fp32.fraction_of_reference", "memory.stream.triad.fraction_of_reference"
+
+
+def share(key: str, value: float, half: float = 0.01, **changes: object) -> Metric:
+    ceiling = Ceiling(1.0, Unit.ONE, "a source", "2026-11-21")
+    interval = Interval(value - half, value + half)
+    metric = Metric(key, Quantity(value, Unit.ONE), "higher", "valid", ["t"], interval=interval, ceiling=ceiling)
+    return msgspec.structs.replace(metric, **changes)
+
+
+def count(key: str, value: float, **changes: object) -> Metric:
+    return msgspec.structs.replace(Metric(key, Quantity(value, Unit.ONE), "lower", "valid", ["t"]), **changes)
+
+
+def card(*metrics: Metric, **changes: object) -> Scorecard:
+    plain = Scorecard(
+        schema="effbench.scorecard/1",
+        subject="node",
+        node="n",
+        device_class="cpu",
+        devices=[DeviceCard("cpu", "cpu", "a cpu")],
+        metrics=[count("health.wrong_results", 0.0), *metrics],
+        coverage=1.0,
+        findings=[],
+        record_digests=["d"],
+        suite="s",
+        started_at="2026-11-21T10:00:00+00:00",
+        ended_at="2026-11-21T10:03:00+00:00",
+    )
+    return msgspec.structs.replace(plain, **changes)
+
+
+SECTION = Section(
+    gates=[GateRule("health.wrong_results", "0")],
+    domains=[
+        DomainRule("compute", [MetricRule([COMPUTE, "compute.gemm.tf32.fraction_of_reference"])], critical=True),
+        DomainRule("memory", [MetricRule([MEMORY])], critical=True),
+        DomainRule("power", [MetricRule(["power.gemm.bf16.flops_per_joule"])], required=False),
+    ],
+)
+POLICY = Policy(
+    schema="effbench.policy/1",
+    name="p",
+    version=1,
+    effective_from="2026-11-21",
+    purpose="a test",
+    ladder={"S": "0.97", "A": "0.92", "B": "0.85", "C": "0.75"},
+    gpu=SECTION,
+    cpu=SECTION,
+)
+
+
+def test_a_good_node_passes_with_the_grade_of_its_pessimistic_end() -> None:
+    verdict = grade(card(share(COMPUTE, 0.94), share(MEMORY, 0.94)), POLICY)
+    assert (verdict.verdict, verdict.grade, EXIT_CODES[verdict.verdict]) == ("pass", "A", 0)
+    assert verdict.rated_until == "2026-12-21"
+    below = grade(card(share(COMPUTE, 0.925), share(MEMORY, 0.925)), POLICY)
+    assert below.grade == "B", "0.925 - 0.01 is below the 0.92 of an A"
+
+
+def test_a_missing_required_metric_is_not_rated_and_says_which() -> None:
+    verdict = grade(card(share(COMPUTE, 0.99)), POLICY)
+    assert verdict.verdict == "not_rated"
+    assert verdict.grade is None
+    assert MEMORY in verdict.summary
+
+
+@pytest.mark.parametrize("status", ["invalid", "failed", "skipped"])
+def test_unusable_evidence_is_missing_evidence(status: str) -> None:
+    verdict = grade(card(share(COMPUTE, 0.99), share(MEMORY, 0.99, status=status)), POLICY)
+    assert verdict.verdict == "not_rated"
+
+
+def test_a_miss_at_the_optimistic_end_fails() -> None:
+    verdict = grade(card(share(COMPUTE, 0.5), share(MEMORY, 0.99)), POLICY)
+    assert (verdict.verdict, verdict.grade) == ("fail", "F")
+    reason = next(r for d in verdict.domains for r in d.reasons if r.metric == COMPUTE)
+    assert reason.outcome == "fail"
+    assert reason.margin is not None
+    assert reason.margin < 0
+
+
+def test_a_threshold_inside_the_interval_is_undecided() -> None:
+    verdict = grade(card(share(COMPUTE, 0.75, 0.02), share(MEMORY, 0.99)), POLICY)
+    assert (verdict.verdict, verdict.grade) == ("undecided", None)
+
+
+def test_suspect_evidence_never_fails_a_node() -> None:
+    verdict = grade(card(share(COMPUTE, 0.5, status="suspect"), share(MEMORY, 0.99)), POLICY)
+    assert verdict.verdict == "not_rated"
+
+
+def test_fail_outranks_not_rated() -> None:
+    assert grade(card(share(COMPUTE, 0.5)), POLICY).verdict == "fail"
+
+
+def test_a_wrong_result_fails_whatever_the_speed() -> None:
+    metrics = [count("health.wrong_results", 1.0), share(COMPUTE, 0.99), share(MEMORY, 0.99)]
+    verdict = grade(card(share(COMPUTE, 1), metrics=metrics), POLICY)
+    assert verdict.verdict == "fail"
+    assert "health.wrong_results" in verdict.summary
+
+
+def test_without_the_gate_metric_there_is_no_rating() -> None:
+    verdict = grade(card(metrics=[share(COMPUTE, 0.99), share(MEMORY, 0.99)]), POLICY)
+    assert verdict.verdict == "not_rated"
+
+
+def test_a_low_confidence_reference_is_shown_and_not_graded() -> None:
+    weak = Ceiling(1.0, Unit.ONE, "hearsay", "2026-11-21", confidence="low")
+    verdict = grade(card(share(COMPUTE, 0.99, ceiling=weak), share(MEMORY, 0.99)), POLICY)
+    assert verdict.verdict == "not_rated"
+    assert "low confidence" in verdict.summary
+
+
+def test_a_provisional_reference_caps_at_b_and_says_so() -> None:
+    assumed = Ceiling(1.0, Unit.ONE, "typical share", "2026-11-21", provisional=True)
+    verdict = grade(card(share(COMPUTE, 0.99, ceiling=assumed), share(MEMORY, 0.99)), POLICY)
+    compute = next(d for d in verdict.domains if d.name == "compute")
+    assert (compute.grade, compute.capped, verdict.grade) == ("B", True, "B")
+
+
+def test_the_overall_is_at_most_one_grade_above_the_worst_critical_domain() -> None:
+    verdict = grade(card(share(COMPUTE, 0.999, 0.0), share(MEMORY, 0.76, 0.0)), POLICY)
+    assert verdict.grade == "B"
+    memory = next(d for d in verdict.domains if d.name == "memory")
+    assert memory.grade == "C"
+
+
+def test_a_figure_above_its_reference_buys_nothing_out() -> None:
+    rules = Section(SECTION.gates, [DomainRule("compute", [MetricRule([COMPUTE]), MetricRule([MEMORY])])])
+    policy = msgspec.structs.replace(POLICY, cpu=rules)
+    verdict = grade(card(share(COMPUTE, 2.0, 0.0), share(MEMORY, 0.5, 0.0)), policy)
+    assert verdict.verdict == "fail"
+
+
+def test_alternatives_are_tried_in_order() -> None:
+    other = share("compute.gemm.tf32.fraction_of_reference", 0.98)
+    verdict = grade(card(other, share(MEMORY, 0.98)), POLICY)
+    assert verdict.verdict == "pass"
+
+
+def test_an_optional_domain_without_evidence_is_named_and_does_not_stop_the_rest() -> None:
+    verdict = grade(card(share(COMPUTE, 0.99), share(MEMORY, 0.99)), POLICY)
+    assert verdict.verdict == "pass"
+    assert "not rated: power" in verdict.summary
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"simulated": True}, "simulated"),
+        ({"subject": "device"}, "device"),
+        ({"outcome": "interrupted"}, "interrupted"),
+        ({"outcome": "truncated"}, "truncated"),
+        ({"coverage": 0.5}, "50%"),
+    ],
+)
+def test_a_doubtful_card_is_not_rated_and_says_why(changes: dict, word: str) -> None:
+    verdict = grade(card(share(COMPUTE, 0.99), share(MEMORY, 0.99), **changes), POLICY)
+    assert verdict.verdict == "not_rated"
+    assert any(word in reason for reason in verdict.reasons)
+
+
+@given(value=st.floats(0.01, 2), half=st.floats(0, 0.5), lower=st.booleans(), threshold=st.floats(0.01, 2))
+def test_compare_is_a_partition(value: float, half: float, lower: bool, threshold: float) -> None:
+    low, high = value - half, value + half
+    pessimistic, optimistic = (high, low) if lower else (low, high)
+    outcome = compare(pessimistic, optimistic, threshold, lower)
+    if outcome == "pass":
+        assert all((x <= threshold) if lower else (x >= threshold) for x in (low, high))
+    elif outcome == "fail":
+        assert all((x > threshold) if lower else (x < threshold) for x in (low, high))
+    else:
+        assert low <= threshold <= high
+
+
+@given(shares=st.lists(st.floats(0.3, 1.2), min_size=2, max_size=2), better=st.floats(0, 0.3))
+def test_a_better_node_never_gets_a_worse_grade(shares: list[float], better: float) -> None:
+    order = [*Ladder(POLICY).names]
+    rank = {"pass": 0, "undecided": 1, "not_rated": 2, "fail": 3}
+    before = grade(card(share(COMPUTE, shares[0]), share(MEMORY, shares[1])), POLICY)
+    after = grade(card(share(COMPUTE, shares[0] + better), share(MEMORY, shares[1] + better)), POLICY)
+    assert rank[after.verdict] <= rank[before.verdict]
+    if before.grade and after.grade:
+        assert order.index(after.grade) <= order.index(before.grade)
+
+
+def test_the_ladder_is_ordered() -> None:
+    ladder = Ladder(POLICY)
+    assert ladder.names == ["S", "A", "B", "C", "F"]
+    assert [ladder.at(x) for x in (1.0, 0.97, 0.96, 0.9, 0.8, 0.1)] == ["S", "S", "A", "B", "C", "F"]
+    for a, b in itertools.pairwise(ladder.names):
+        assert ladder.rank(a) < ladder.rank(b)
+        assert ladder.above(b, 1) == a
