@@ -1,0 +1,111 @@
+"""How `make run` ends: 0 with a verdict for every whole scorecard, non-zero when there is none."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def ending():
+    """ci/run.py as a module."""
+    spec = importlib.util.spec_from_file_location("ending", ROOT / "ci" / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def lay(folder: Path, names, verdict: str = "fail", grade: str | None = "F") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_text("{}", encoding="utf-8")
+    if "grade.json" in names:
+        text = json.dumps({"verdict": verdict} | ({"grade": grade} if grade else {}))
+        (folder / "grade.json").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"), [(0, "pass"), (1, "fail"), (3, "not_rated"), (4, "undecided"), (130, "pass")]
+)
+def test_a_whole_scorecard_ends_well_whatever_the_verdict(ending, tmp_path, status, verdict):
+    folder = lay(tmp_path / "run", ending.ARTEFACTS, verdict, None)
+    result, line = ending.closing(status, folder, 0)
+    assert result == 0
+    assert f"verdict {verdict}" in line
+    assert f"ended with {status}" in line
+
+
+@pytest.mark.parametrize("status", [0, 2, 3, 130, -9])
+def test_no_scorecard_is_a_failure(ending, tmp_path, status):
+    assert ending.closing(status, None, 0)[0] != 0
+    assert ending.closing(status, tmp_path, 0)[0] != 0
+
+
+@pytest.mark.parametrize("gone", range(8))
+def test_all_eight_artefacts_are_needed(ending, tmp_path, gone):
+    lay(tmp_path, [name for i, name in enumerate(ending.ARTEFACTS) if i != gone])
+    assert ending.closing(3, tmp_path, 0) == (3, "no whole scorecard: effbench run ended with 3")
+
+
+def test_a_torn_scorecard_is_none(ending, tmp_path):
+    lay(tmp_path, ending.ARTEFACTS)
+    (tmp_path / "scorecard.json").write_text('{"schema": "effb', encoding="utf-8")
+    assert ending.closing(1, tmp_path, 0)[0] == 1
+
+
+def test_the_newest_run_counts(ending, tmp_path):
+    for age, name in ((500, "a"), (20, "c"), (90, "b")):
+        folder = lay(tmp_path / name, ending.ARTEFACTS)
+        os.utime(folder / "grade.json", (1_000_000 - age, 1_000_000 - age))
+    assert ending.newest(tmp_path) == tmp_path / "c"
+    assert ending.newest(tmp_path / "nothing") is None
+
+
+def test_an_older_scorecard_in_the_way_is_not_this_runs(ending, tmp_path):
+    folder = lay(tmp_path, ending.ARTEFACTS)
+    os.utime(folder / "grade.json", (1_000_000, 1_000_000))
+    assert ending.closing(2, folder, 999_999)[0] == 0
+    assert ending.closing(2, folder, 1_000_001)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [
+        (["-o", "x"], "x"),
+        (["node/quick", "-ox"], "x"),
+        (["--resume=x"], "x"),
+        (["--resume", "x", "--json"], "x"),
+        (["--only", "compute.*"], None),
+        (["-o"], None),
+    ],
+)
+def test_the_folder_that_was_asked_for_is_looked_at(ending, words, folder):
+    assert ending.asked_folder(words) == (ROOT / folder if folder else None)
+
+
+@pytest.mark.parametrize(("code", "whole", "expected"), [(4, True, 0), (3, False, 3), (2, False, 2)])
+def test_the_last_line_names_verdict_and_exit_code(ending, tmp_path, code, whole, expected):
+    """The script itself, beside an `effbench` that ends as told."""
+    (tmp_path / "ci").mkdir()
+    (tmp_path / "ci" / "run.py").write_bytes((ROOT / "ci" / "run.py").read_bytes())
+    binary = tmp_path / "bin"
+    binary.mkdir()
+    (binary / "python").symlink_to(sys.executable)
+    if whole:
+        lay(tmp_path / "out", ending.ARTEFACTS, "undecided", "B")
+    (binary / "effbench").write_text(f'#!/bin/sh\necho "called: $*"\nexit {code}\n', encoding="utf-8")
+    (binary / "effbench").chmod(0o755)
+    words = [binary / "python", tmp_path / "ci" / "run.py", "node/quick", "-o", "out"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
+    assert done.returncode == expected, done.stderr
+    assert done.stdout.splitlines()[0] == "called: run node/quick -o out"
+    last = done.stdout.splitlines()[-1]
+    assert f"ended with {code}" in last
+    assert ("verdict undecided, grade B" in last) is whole
