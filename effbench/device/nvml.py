@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 from effbench.device import nvml_inventory as inventory
 from effbench.device.nvml_driver import DriverFacts, driver_facts, open_handles, read_versions
 from effbench.device.nvml_fields import (
@@ -88,17 +90,24 @@ class NvmlDevice:
         self._open = not attempt(guard.binding, "nvmlInitWithFlags", 0)[0]
         self._xids = XidWatch(guard)
         self._fields = health_fields(guard.binding, facts.binding, facts.driver)
+        self._described: Accelerator | None = None
         self._watched: set[int] = set()
         self._foreign: float | None = None
         self._slow_ns: int | None = None
         self._readings = 0
+        self._counted = False
         self._zeros: dict[str, int] = {}
         self._watts_seen: set[str] = set()
         self._reported: dict[str, float] = {}
 
     def accelerator(self) -> Accelerator:
-        """Describe the GPU as it is now; `part` is left absent."""
-        return inventory.describe(self._guard, self.key, self.pci_bus_id, self.uuid, self.counters(), self._root)
+        """Describe the GPU as it is now, or as it last was when it is lost; `part` is left absent."""
+        self._xids.poll()
+        health = read_health(self._guard, self._fields) | self._xids.counts
+        if self._guard.lost and self._described is not None:
+            return msgspec.structs.replace(self._described, health=health)
+        self._described = inventory.describe(self._guard, self.key, self.pci_bus_id, self.uuid, health, self._root)
+        return self._described
 
     def watch(self, pids: Iterable[int]) -> None:
         """Say which processes are ours, so that others on the device show as foreign."""
@@ -142,11 +151,14 @@ class NvmlDevice:
 
     def counters(self) -> dict[str, float]:
         """Read the cumulative health counters, XIDs since the device was opened, and how reading itself went."""
+        self._counted = True
         self._xids.poll()
         return read_health(self._guard, self._fields) | self._xids.counts | self._faults()
 
     def absent(self) -> dict[str, str]:
-        """Quantities without a value, each with NVML's reason."""
+        """Quantities without a value, each with NVML's reason: all counters, and what was read or described so far."""
+        if not self._counted:
+            self.counters()
         reasons = dict(self._guard.reasons)
         if self._guard.lost:
             reasons["device"] = self._guard.lost
@@ -160,7 +172,7 @@ class NvmlDevice:
 
     def notes(self) -> list[str]:
         """What a reader must know of this GPU and the inventory has no field for, a sentence each."""
-        return inventory.notes(self._guard, self.accelerator())
+        return inventory.notes(self._guard, self._described or self.accelerator())
 
     def processes(self) -> list[int] | None:
         """PIDs that hold a compute context on the GPU; None when the driver does not tell."""

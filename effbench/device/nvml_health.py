@@ -138,7 +138,7 @@ def _remapped(guard: Guard) -> tuple[Any, ...]:
 
 def _retired(guard: Guard) -> float | None:
     """Pages retired for either cause (parts up to Volta; later ones remap rows)."""
-    pages = [guard.ask(f"retired_pages_cause_{cause}", ("nvmlDeviceGetRetiredPages", cause)) for cause in (0, 1)]
+    pages = [guard.ask("retired_pages", ("nvmlDeviceGetRetiredPages", cause)) for cause in (0, 1)]
     known = [len(found) for found in pages if found is not None]
     return float(sum(known)) if len(known) == len(pages) else None
 
