@@ -4,7 +4,7 @@ import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -13,12 +13,8 @@ from effbench.model.unit import Unit
 
 __all__ = ["DOMAINS", "MetricRow", "lookup", "metrics"]
 
-Domain = Literal[
-    "compute", "memory", "train", "infer", "host", "link", "scale", "storage", "power", "health", "quality"
-]
-
 # INTERFACES section 4, in the order in which reports show them.
-DOMAINS: tuple[Domain, ...] = (
+Domain = Literal[
     "compute",
     "memory",
     "train",
@@ -30,7 +26,8 @@ DOMAINS: tuple[Domain, ...] = (
     "power",
     "health",
     "quality",
-)
+]
+DOMAINS: tuple[Domain, ...] = get_args(Domain)
 
 _FILE = Path(__file__).with_name("metrics.yaml")
 _KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
