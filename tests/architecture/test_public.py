@@ -11,13 +11,33 @@ from sources import FILES, ROOT, module_of
 VERBS = {"load_suite", "plan", "run", "score", "grade", "render"}
 
 
-def test_the_verbs_are_on_the_package():
+def child(code: str) -> None:
+    """Run code in a fresh interpreter in the checkout; its traceback is in the failure."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_verbs_are_named_by_the_package():
     import effbench
 
     assert set(effbench.__all__) == VERBS | {"__version__"}
     assert set(dir(effbench)) >= VERBS
-    for verb in VERBS:
-        assert callable(getattr(effbench, verb))
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_a_verb_stays_a_verb(verb):
+    """`run`, `score` and `grade` are packages too: importing one must not put it in the verb's place."""
+    touches = f"assert effbench.{verb} is effbench.api.{verb}, effbench.{verb}\n"
+    code = f"import effbench\neffbench.{verb}\n" + touches * 2 + "import effbench.cli.run_command\n" + touches
+    child(code)
+
+
+@pytest.mark.parametrize("module", ["effbench.run.engine", "effbench.grade.verdict", "effbench.score.node"])
+def test_a_package_behind_a_verb_is_still_imported(module):
+    parent, _, name = module.rpartition(".")
+    child(f"import effbench\neffbench.run\nfrom {parent} import {name} as it\nassert it.__name__ == {module!r}")
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():
@@ -35,7 +55,7 @@ def test_touching_a_verb_loads_the_api_and_not_before():
         "assert 'effbench.api' in sys.modules\n"
         "assert 'torch' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+    child(code)
 
 
 def test_the_api_is_the_verbs_and_each_is_explained():
