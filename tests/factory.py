@@ -432,7 +432,7 @@ def _grade(
         summary=summary,
         decided_at=ENDED,
         grade=letter,
-        rated_until="2026-12-21" if letter else None,
+        rated_until="2026-12-21" if verdict == "pass" else None,
         reasons=why,
     )
 

@@ -1,0 +1,155 @@
+"""What every format tells, decided once: verdict and reasons, waterfalls, domains, figures, findings."""
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from effbench.model.grade import Grade
+from effbench.model.record import Record
+from effbench.model.scorecard import Scorecard
+from effbench.report import format, view_metrics, words
+from effbench.report.view_judged import (
+    DomainView,
+    FindingGroup,
+    ReasonView,
+    WaterfallView,
+    domain_view,
+    finding_groups,
+    reason_view,
+    waterfall_view,
+)
+from effbench.report.view_metrics import MetricView
+
+Document = TypeVar("Document", bound=msgspec.Struct)
+
+
+class View(msgspec.Struct, frozen=True):
+    """A scorecard, its grade and its record, ready to be laid out. Every string is free of control characters."""
+
+    card: Scorecard
+    grade: Grade | None
+    record: Record | None
+    simulated: bool
+    node: str
+    hardware: str
+    outcome: str
+    word: str
+    sign: str
+    tone: str
+    letter: str
+    letter_tone: str
+    summary: str
+    notice: str
+    facts: list[tuple[str, str]]
+    unrated: list[tuple[str, str]]
+    waterfalls: list[WaterfallView]
+    gates: list[ReasonView]
+    domains: list[DomainView]
+    headline: list[MetricView]
+    metrics: list[tuple[str, list[MetricView]]]
+    findings: list[FindingGroup]
+
+
+def _scrub(value: Any) -> Any:
+    """Clean every string in a tree of builtins, keys included."""
+    if isinstance(value, str):
+        return format.clean(value)
+    if isinstance(value, dict):
+        return {format.clean(str(name)): _scrub(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_scrub(inner) for inner in value]
+    return value
+
+
+def scrubbed(document: Document) -> Document:
+    """Return the document with every string cleaned: names come from drivers and may hold anything."""
+    return msgspec.convert(_scrub(msgspec.to_builtins(document)), type(document))
+
+
+def _hardware(card: Scorecard) -> str:
+    """Name the devices: `2 × NVIDIA H200 SXM`."""
+    named: dict[str, int] = {}
+    for device in card.devices:
+        title = device.part_title or device.name
+        title = f"{device.name} ({title})" if device.part_title and device.kind == "cpu" else title
+        named[title] = named.get(title, 0) + 1
+    return ", ".join(f"{number} × {name}" if number > 1 else name for name, number in named.items()) or "no device"
+
+
+def _facts(card: Scorecard, grade: Grade | None, record: Record | None) -> list[tuple[str, str]]:
+    """What a reader must know to place the verdict: policy, coverage, when, how long, of what."""
+    coverage = format.percent(card.coverage)
+    if record is not None:
+        states = [m.status for m in record.measurements if m.status != "skipped"]
+        coverage += f" ({states.count('valid')} of {format.count(len(states), 'trial')} valid)"
+    facts = [("Policy", f"{grade.policy.name}, version {grade.policy.version}" if grade else "none applied")]
+    facts += [("Coverage", coverage), ("Suite", card.suite), ("Measured", format.when(card.started_at))]
+    if record is not None and record.wall_s:
+        facts.append(("Took", f"{format.duration(record.wall_s)}, {format.count(record.rounds_done, 'round')}"))
+    if grade is not None and grade.rated_until:
+        facts.append(("Valid until", grade.rated_until))
+    if card.subject == "device":
+        facts.append(("Subject", "a part of the node: fewer devices than its driver lists"))
+    return facts
+
+
+def _unrated(grade: Grade | None, gates: list[ReasonView], domains: list[DomainView]) -> list[tuple[str, str]]:
+    """What carries no rating, and why."""
+    if grade is None:
+        return [("Everything", "No policy was applied. Run `effbench grade` on the run folder to get a verdict.")]
+    whole = [("The node", "; ".join(grade.reasons))] if grade.verdict == "not_rated" and grade.reasons else []
+    missing = [(gate.title, gate.text) for gate in gates if gate.outcome == "not_rated"]
+    return whole + missing + [(domain.title, domain.summary) for domain in domains if domain.outcome == "not_rated"]
+
+
+def _verdict(grade: Grade | None) -> tuple[str, str, str, str]:
+    """Return outcome, word, sign and tone of the whole."""
+    if grade is None:
+        return "none", "not graded", "–", "none"
+    return (grade.verdict, *words.OUTCOMES[grade.verdict])
+
+
+def _by_domain(rows: list[MetricView]) -> list[tuple[str, list[MetricView]]]:
+    """Group rows by domain, in the order in which the domains are read."""
+    order = [*words.DOMAINS, *sorted({row.domain for row in rows} - set(words.DOMAINS))]
+    grouped = [(name, [row for row in rows if row.domain == name]) for name in order]
+    return [(words.domain(name), mine) for name, mine in grouped if mine]
+
+
+def build(card: Scorecard, grade: Grade | None, record: Record | None) -> View:
+    """Turn the three documents into what is shown. Pure; missing parts stay missing."""
+    card = scrubbed(card)
+    grade = None if grade is None else scrubbed(grade)
+    record = None if record is None else scrubbed(record)
+    rows = view_metrics.rows(card)
+    by_stem = {row.stem: row for row in reversed(rows)} | {row.stem: row for row in rows if row.fractions}
+    names = {device.key: device.part_title or device.name for device in card.devices}
+    gates = [reason_view(reason, by_stem) for reason in grade.gates] if grade else []
+    domains = [domain_view(domain, by_stem) for domain in grade.domains] if grade else []
+    falls = [waterfall_view(fall, names.get(fall.device, "")) for fall in card.waterfalls]
+    outcome, word, sign, tone = _verdict(grade)
+    rated = [reason.metric for domain in grade.domains for reason in domain.reasons] if grade else []
+    return View(
+        card=card,
+        grade=grade,
+        record=record,
+        simulated=card.simulated or bool(record and record.simulated),
+        node=card.node,
+        hardware=_hardware(card),
+        outcome=outcome,
+        word=word,
+        sign=sign,
+        tone=tone,
+        letter=(grade.grade if grade else None) or "–",
+        letter_tone=words.grade_tone(grade.grade if grade else None),
+        summary=grade.summary if grade else "Measured, not judged.",
+        notice=words.OUTCOME_NOTES.get(card.outcome, ""),
+        facts=_facts(card, grade, record),
+        unrated=_unrated(grade, gates, domains),
+        waterfalls=sorted(falls, key=lambda fall: fall.last),
+        gates=gates,
+        domains=domains,
+        headline=view_metrics.headline(rows, rated),
+        metrics=_by_domain(rows),
+        findings=finding_groups(card.findings),
+    )
