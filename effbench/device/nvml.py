@@ -103,7 +103,7 @@ class NvmlDevice:
     def accelerator(self) -> Accelerator:
         """Describe the GPU as it is now, or as it last was when it is lost; `part` is left absent."""
         self._xids.poll()
-        health = read_health(self._guard, self._fields) | self._xids.counts
+        health = read_health(self._guard, self._fields) | self._xids.counters()
         if self._guard.lost and self._described is not None:
             return msgspec.structs.replace(self._described, health=health)
         self._described = inventory.describe(self._guard, self.key, self.pci_bus_id, self.uuid, health, self._root)
@@ -153,7 +153,7 @@ class NvmlDevice:
         """Read the cumulative health counters, XIDs since the device was opened, and how reading itself went."""
         self._counted = True
         self._xids.poll()
-        return read_health(self._guard, self._fields) | self._xids.counts | self._faults()
+        return read_health(self._guard, self._fields) | self._xids.counters() | self._faults()
 
     def absent(self) -> dict[str, str]:
         """Quantities without a value, each with NVML's reason: all counters, and what was read or described so far."""

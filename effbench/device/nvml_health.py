@@ -123,6 +123,10 @@ class XidWatch:
                 name = f"xid_{int(event.eventData)}"
                 self.counts[name] = self.counts.get(name, 0.0) + 1.0
 
+    def counters(self) -> dict[str, float]:
+        """Counts per code; `xid_watch` is 1 where XIDs are heard, so that none seen means none, not unknown."""
+        return {"xid_watch": 1.0, **self.counts} if not self.absent else dict(self.counts)
+
     def close(self) -> None:
         """Let go of the event set. May be called twice."""
         if self._events is not None:

@@ -93,7 +93,7 @@ def test_what_is_not_supported_is_absent_with_its_reason(library, tmp_path):
     code = READ + "\nshow(device.accelerator())\nshow(device.notes())\nshow(device.absent())"
     reading, _, counters, accelerator, notes, absent = play(library, tmp_path, DRIVER + bare, code)
     assert reading == {"type": "telemetry", "t_ns": 1, "device": "gpu0"}
-    assert counters == {"device_lost": 0.0, "readings": 1.0, "bad_calls": 0.0, "power_zero": 0.0}
+    assert counters == {"device_lost": 0.0, "xid_watch": 1.0, "readings": 1.0, "bad_calls": 0.0, "power_zero": 0.0}
     assert accelerator["name"] == "GRID H200-141C"
     assert not {"ecc", "mig", "persistence", "power_limit_w", "pcie", "clock_max_hz"} & accelerator.keys()
     assert ["virtual GPU" in note for note in notes] == [True]
@@ -390,7 +390,8 @@ at(1); show(device.read(10**9)); at(2); show(device.read(15 * 10**8)); show(devi
 show(device.read(3 * 10**9)); show(device.counters())
 """
     before, first, early, second, third, after = play(library, tmp_path, lines, code)
-    assert not any(name.startswith("xid") for name in before)  # 13 came before anyone listened
+    assert before["xid_watch"] == 1
+    assert not {"xid_13", "xid_31"} & before.keys()  # 13 came before anyone listened
     assert first["counters"] == {"xid_31": 1.0}
     assert "counters" not in early  # events are looked at once a second
     assert second["counters"] == {"xid_31": 2.0, "xid_63": 1.0}
@@ -399,7 +400,8 @@ show(device.read(3 * 10**9)); show(device.counters())
 
 
 def test_a_device_without_xid_events_says_so(library, tmp_path):
-    _, absent, _ = play(library, tmp_path, [*DRIVER, *h200(), "gpu 0 event_types 0"], READ)
+    _, absent, counters = play(library, tmp_path, [*DRIVER, *h200(), "gpu 0 event_types 0"], READ)
+    assert "xid_watch" not in counters
     assert "no XID events" in absent["xid"]
 
 
