@@ -130,8 +130,10 @@ def test_a_refusal_now_and_then_is_counted_and_not_replaced(library, tmp_path):
         *h200(),
         "at 1 call nvmlDeviceGetTotalEnergyConsumption returns 3",
         "at 1 gpu 0 field 186 returns 3",
+        "at 1 call nvmlDeviceGetTemperatureV returns 999",
         "at 2 call nvmlDeviceGetTotalEnergyConsumption ok",
         "at 2 gpu 0 field 186 uint @power_mw",
+        "at 2 call nvmlDeviceGetTemperatureV ok",
     ]
     code = """
 device = nvml.observe()[0]
@@ -141,7 +143,8 @@ show(device.read(0)); at(1); show(device.read(1)); at(2); show(device.read(2)); 
     assert first["power_w"] == third["power_w"] == 412.0
     assert "power_w" not in second  # GetPowerUsage would answer, with an average
     assert "energy_j" not in second
-    assert second["counters"] == {"bad_calls": 2.0}
+    assert "temperature_degc" not in second  # the older call would answer too, and need not mean the same
+    assert second["counters"] == {"bad_calls": 3.0}
     assert "counters" not in third
     assert not {"power_w", "energy_j"} & absent.keys()
 
@@ -180,8 +183,10 @@ def test_a_gpu_lost_in_the_middle_of_a_reading_keeps_the_first_half(library, tmp
     assert reading["counters"]["device_lost"] == 1
 
 
-def test_a_gpu_that_needs_a_reset_is_lost_too(library, tmp_path):
-    _, absent, counters = play(library, tmp_path, [*DRIVER, *h200(), "gpu 0 reset_required yes"], READ)
+@pytest.mark.parametrize("line", ["gpu 0 reset_required yes", "at 1 gpu 0 reset_required yes"])
+def test_a_gpu_that_needs_a_reset_is_lost_too(library, tmp_path, line):
+    code = "device = nvml.observe()[0]\nat(2)\ndevice.read(2)\nshow(device.absent())\nshow(device.counters())"
+    absent, counters = play(library, tmp_path, [*DRIVER, *h200(), line], code)
     assert counters["device_lost"] == 1
     assert counters["reset_required"] == 1
     assert "must be reset" in absent["device"]
