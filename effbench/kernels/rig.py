@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from effbench.device import cpu
+from effbench.kernels.buffers import sets_needed
 from effbench.kernels.contract import Timing
-from effbench.kernels.memory import host_free_bytes, sets_needed
 from effbench.model.error import SiteError
 from effbench.model.inventory import Accelerator
 
@@ -108,7 +109,7 @@ class TorchRig:
     def free_bytes(self) -> int:
         """Free memory of the device, bytes. Blocks that torch caches for reuse are given back first."""
         if not self._cuda:
-            return host_free_bytes()
+            return cpu.memory().available_bytes
         self._torch.cuda.empty_cache()
         return int(self._torch.cuda.mem_get_info(self.device)[0])
 

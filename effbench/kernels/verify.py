@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import torch
 
 BLOCK = 64
-CHUNK_BYTES = 64 << 20
+# Work is done in pieces of this size: on a CPU they stay in the cache and come from the heap without page faults
+# (64 MiB pieces made it four times slower), on a GPU they are large enough to fill it.
+PIECE_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}
 SAFETY = 8.0
 VECTORS = 2
 
@@ -35,6 +37,7 @@ FP8_PROMOTION_K = 128
 _MASK32 = 0xFFFFFFFF
 # Odd multipliers of splitmix64 (Steele, Lea and Flood, OOPSLA 2014), as signed 64-bit numbers.
 _MIX = (-7046029254386353131, -4658895280553007687, -7723592293110705685)
+_MODULUS = 1 << 64
 
 
 def tolerance(dtype: str, k: int, promoted: bool = False) -> float:
@@ -98,7 +101,7 @@ def _residual(a: "torch.Tensor", b: "torch.Tensor", c: "torch.Tensor", seed: int
     n = c.shape[1]
     x = _random_vector(n, c.device.type, str(c.device), seed, exact)
     bx, squares = _folded(b, x), 0.0
-    chunk = max(1, CHUNK_BYTES // (8 * max(a.shape[1], n)))
+    chunk = max(1, piece_bytes(c) // (8 * max(a.shape[1], n)))
     for low in range(0, b.shape[0], chunk):
         squares += float(_wide(b[low : low + chunk]).square_().sum())
     scale_b = math.sqrt(squares / (b.shape[0] * n) * min(BLOCK, n)) or 1.0
@@ -118,7 +121,7 @@ def _folded(matrix: "torch.Tensor", x: "torch.Tensor") -> "torch.Tensor":
     rows, n = matrix.shape
     blocks = -(-n // BLOCK)
     out = torch.empty(rows, blocks, dtype=torch.float64, device=matrix.device)
-    chunk = max(1, CHUNK_BYTES // (8 * n))
+    chunk = max(1, piece_bytes(matrix) // (8 * n))
     for low in range(0, rows, chunk):
         weighted = _wide(matrix[low : low + chunk]).mul_(x)
         padded = torch.nn.functional.pad(weighted, (0, blocks * BLOCK - n)) if n % BLOCK else weighted
@@ -158,23 +161,39 @@ def fingerprint(output: "torch.Tensor") -> int:
     import torch
 
     raw = output.detach().contiguous().view(-1).view(torch.uint8)
-    words = raw.numel() // 8
     if raw.storage_offset() % 8:
         raw = raw.clone()
+    words = raw.numel() // 8
     body = raw[: words * 8].view(torch.int64)
-    total, step = 0, CHUNK_BYTES // 8
+    step = min(max(words, 1), piece_bytes(output) // 8)
+    places = torch.arange(step, dtype=torch.int64, device=raw.device).mul_(_MIX[0])
+    scratch = (torch.empty_like(places), torch.empty_like(places))
+    total = torch.zeros((), dtype=torch.int64, device=raw.device)
     for low in range(0, words, step):
-        total += _mixed_sum(body[low : low + step], low)
-    for place, byte in enumerate(raw[words * 8 :].tolist()):
-        total += (byte + 1) * (2 * (words * 8 + place) + 1) * (_MIX[0] & (1 << 64) - 1)
-    return (total + raw.numel()) & (1 << 64) - 1
+        piece = body[low : low + step]
+        total += _mixed_sum(piece, places[: piece.numel()], low, scratch)
+    tail: int = sum(
+        (byte + 1) * (2 * (words * 8 + place) + 1) * (_MIX[0] % _MODULUS)
+        for place, byte in enumerate(raw[words * 8 :].tolist())
+    )
+    return (int(total) + tail + raw.numel()) % _MODULUS
 
 
-def _mixed_sum(words: "torch.Tensor", first: int) -> int:
+def piece_bytes(tensor: "torch.Tensor") -> int:
+    """Bytes of one piece of work on the tensor's device."""
+    return PIECE_BYTES["cpu" if tensor.device.type == "cpu" else "cuda"]
+
+
+def _mixed_sum(
+    words: "torch.Tensor", places: "torch.Tensor", low: int, scratch: "tuple[torch.Tensor, torch.Tensor]"
+) -> "torch.Tensor":
+    """Sum of a bijective mixture of words and places, the first word being number `low`."""
     import torch
 
-    mixed = torch.arange(first, first + words.numel(), dtype=torch.int64, device=words.device)
-    mixed.mul_(_MIX[0]).bitwise_xor_(words).mul_(_MIX[1])
-    mixed.bitwise_xor_((mixed >> 32).bitwise_and_(_MASK32)).mul_(_MIX[2])
-    mixed.bitwise_xor_((mixed >> 32).bitwise_and_(_MASK32))
-    return int(mixed.sum())
+    mixed, shifted = scratch[0][: words.numel()], scratch[1][: words.numel()]
+    offset = low * _MIX[0] % _MODULUS
+    torch.add(places, offset - _MODULUS if offset >= _MODULUS // 2 else offset, out=mixed)
+    mixed.bitwise_xor_(words).mul_(_MIX[1])
+    torch.bitwise_right_shift(mixed, 32, out=shifted)
+    mixed.bitwise_xor_(shifted.bitwise_and_(_MASK32)).mul_(_MIX[2])
+    return mixed.sum()
