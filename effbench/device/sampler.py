@@ -1,0 +1,279 @@
+"""The telemetry child: `python -m effbench.device.sampler`. Reads devices while other processes work on them.
+
+It speaks JSON lines. In: first a `Config`, then `{"watch": [pids]}` (more of our own processes), `{"counters": true}`,
+`{"flush": true}`, `{"stop": true}`. Out: `Telemetry` lines, about once a second in one batch so that the parent wakes
+up rarely, and answers: `{"counters": {device: {...}}, "absent": {device: {quantity: reason}}}`, `{"flushed": true}`.
+A device that could not be opened is missing from `counters` and has its reason under `absent[device]["device"]`. It
+ends with its parent: at the end of stdin, or by the parent-death signal.
+"""
+
+import ctypes
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from effbench.device.contract import Observer
+from effbench.model.error import EffbenchError
+from effbench.model.event import Telemetry
+from effbench.model.inventory import Accelerator
+
+BATCH_S = 1.0
+_PR_SET_PDEATHSIG = 1
+_ENCODER = msgspec.json.Encoder()
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to watch. `devices` are inventory keys; `cpu` is read from this machine unless all is fake or replayed.
+
+    `spec` makes the devices of source `fake` (`nvidia-h200-sxm*2`), with `faults` per key. `recording` is a file of
+    Telemetry lines for source `replay`, and `accelerators` describes its devices. `watch` are processes of ours.
+    """
+
+    devices: list[str]
+    source: Literal["nvml", "cpu", "fake", "replay"] = "cpu"
+    hz: float = 10.0
+    spec: str = ""
+    faults: dict[str, dict[str, float]] = {}
+    recording: str = ""
+    accelerators: list[Accelerator] = []
+    watch: list[int] = []
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.hz <= 100:
+            raise ValueError(f"hz is {self.hz}; telemetry is read 0.1 to 100 times a second")
+
+
+class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line from the parent."""
+
+    watch: list[int] | None = None
+    counters: bool = False
+    flush: bool = False
+    stop: bool = False
+
+
+class Sampler:
+    """The open devices, what they said since the last batch, and how often each failed to answer."""
+
+    def __init__(
+        self, observers: dict[str, Observer], unopened: dict[str, str], write: Callable[[bytes], None]
+    ) -> None:
+        self.observers = observers
+        self.unopened = unopened
+        self._write = write
+        self._batch: list[bytes] = []
+        self._bad: dict[str, int] = dict.fromkeys(observers, 0)
+        self._error: dict[str, str] = {}
+        self._ours: list[int] = []
+
+    def read(self) -> None:
+        """Take one reading of each device; a device that fails costs this reading and is counted."""
+        for key, observer in self.observers.items():
+            try:
+                line = _ENCODER.encode(observer.read(time.monotonic_ns()))
+            except Exception as error:  # one bad sensor must not end the others
+                self._bad[key] += 1
+                self._error[key] = f"{type(error).__name__}: {error}"
+            else:
+                self._batch.append(line)
+
+    def flush(self) -> None:
+        """Send what was read since the last time, as one write."""
+        if self._batch:
+            self._write(b"\n".join(self._batch) + b"\n")
+            self._batch.clear()
+
+    def watch(self, pids: list[int]) -> None:
+        """Tell every device that can use it which processes are ours; earlier ones stay ours."""
+        self._ours += [pid for pid in pids if pid not in self._ours]
+        for key, observer in self.observers.items():
+            tell = getattr(observer, "watch", None)
+            if tell is None:
+                continue
+            try:
+                tell(list(self._ours))
+            except Exception as error:  # as above
+                self._error[key] = f"{type(error).__name__}: {error}"
+
+    def obey(self, control: Control) -> bool:
+        """Do what the parent says; False when it says stop."""
+        if control.watch is not None:
+            self.watch(control.watch)
+        if control.counters:
+            self.flush()
+            self._write(_ENCODER.encode(self._count()) + b"\n")
+        if control.flush:
+            self.flush()
+            self._write(b'{"flushed":true}\n')
+        return not control.stop
+
+    def close(self) -> None:
+        """Send the rest and let go of the devices."""
+        self.flush()
+        for key, observer in self.observers.items():
+            try:
+                observer.close()
+            except Exception as error:  # as above; nobody is left to be told
+                self._error[key] = f"{type(error).__name__}: {error}"
+
+    def _count(self) -> dict[str, dict[str, dict[str, float]] | dict[str, dict[str, str]]]:
+        counted: dict[str, dict[str, float]] = {}
+        absent: dict[str, dict[str, str]] = {key: {"device": why} for key, why in self.unopened.items()}
+        for key, observer in self.observers.items():
+            try:
+                counted[key], absent[key] = dict(observer.counters()), dict(observer.absent())
+            except Exception as error:  # as above
+                self._error[key] = f"{type(error).__name__}: {error}"
+                counted.setdefault(key, {})
+                absent.setdefault(key, {})
+            counted[key]["bad_readings"] = float(self._bad[key])
+            if key in self._error:
+                absent[key]["reading"] = f"{self._bad[key]} readings failed, the last error is {self._error[key]}"
+        return {"counters": counted, "absent": absent}
+
+
+def open_observers(config: Config) -> tuple[dict[str, Observer], dict[str, str]]:
+    """Open what the configuration names: observers by key, and the reason for each device that did not open."""
+    found: dict[str, Observer] = {}
+    failed: dict[str, str] = {}
+    for source in _SOURCES[config.source]:
+        try:
+            opened = source(config)
+        except (EffbenchError, OSError, ValueError, msgspec.MsgspecError) as error:
+            failed |= {key: str(error) for key in config.devices if key not in found and _serves(source, key)}
+            continue
+        for observer in opened:
+            key = observer.accelerator().key
+            if key in config.devices:
+                found[key] = observer
+            else:
+                observer.close()
+    failed |= {key: "no such device here" for key in config.devices if key not in found and key not in failed}
+    return found, failed
+
+
+def _serves(source: Callable[[Config], list[Observer]], key: str) -> bool:
+    """Would this source have had the device? The CPU's has one alone, NVML's all others."""
+    return (key == "cpu") if source is _cpu else source is not _nvml or key != "cpu"
+
+
+def _nvml(config: Config) -> list[Observer]:
+    if not any(key != "cpu" for key in config.devices):
+        return []
+    from effbench.device import nvml
+
+    return [*nvml.observe()]
+
+
+def _cpu(config: Config) -> list[Observer]:
+    if "cpu" not in config.devices:
+        return []
+    from effbench.device.cpu_telemetry import CpuObserver
+
+    return [CpuObserver(config.watch)]
+
+
+def _fakes(config: Config) -> list[Observer]:
+    from effbench.device.fake import FakeFaults, FakeObserver, accelerators
+
+    faults = {key: msgspec.convert(values, FakeFaults) for key, values in config.faults.items()}
+    return [FakeObserver(one, faults.get(one.key, FakeFaults())) for one in accelerators(config.spec)]
+
+
+def _replayed(config: Config) -> list[Observer]:
+    from effbench.device.replay import ReplayObserver
+
+    lines = [line for line in Path(config.recording).read_bytes().splitlines() if line.strip()]
+    telemetry = [msgspec.json.decode(line, type=Telemetry) for line in lines]
+    return [ReplayObserver(one, telemetry, loop=True) for one in config.accelerators if one.key in config.devices]
+
+
+_SOURCES: dict[str, tuple[Callable[[Config], list[Observer]], ...]] = {
+    "fake": (_fakes,),
+    "replay": (_replayed,),
+    "nvml": (_nvml, _cpu),
+    "cpu": (_cpu,),
+}
+
+
+def serve(config: Config, sampler: Sampler, descriptor: int, pending: bytes = b"") -> None:
+    """Read at `config.hz` and obey the lines that come in on `descriptor`, until told to stop or its end."""
+    sampler.watch([os.getpid(), *config.watch])
+    period = 1 / config.hz
+    due = batch_due = time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while True:
+            *lines, pending = pending.split(b"\n")
+            if not all(sampler.obey(_control(line)) for line in lines if line.strip()):
+                return
+            now = time.monotonic()
+            if now >= due:
+                sampler.read()
+                now = time.monotonic()
+                due += period * (1 + max(0, int((now - due) / period)))  # a missed turn is not made up for
+            if now >= batch_due:
+                sampler.flush()
+                batch_due = now + BATCH_S
+            if selector.select(max(0.0, due - time.monotonic())):
+                data = os.read(descriptor, 1 << 16)
+                if not data:
+                    return
+                pending += data
+
+
+def _control(line: bytes) -> Control:
+    """Decode one line; one that cannot be read is ignored, for a watcher must not die of a typing mistake."""
+    try:
+        return msgspec.json.decode(line, type=Control)
+    except msgspec.MsgspecError:
+        return Control()
+
+
+def _first_line(descriptor: int) -> tuple[bytes, bytes]:
+    data = b""
+    while b"\n" not in data:
+        piece = os.read(descriptor, 1 << 16)
+        if not piece:
+            break
+        data += piece
+    line, _, rest = data.partition(b"\n")
+    return line, rest
+
+
+def _write_all(data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view) :]
+
+
+def main() -> int:
+    """Serve one parent. 0 at its end, 2 when its first line cannot be used."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    line, rest = _first_line(0)
+    try:
+        config = msgspec.json.decode(line, type=Config)
+    except (msgspec.MsgspecError, ValueError) as error:
+        sys.stderr.write(f"the sampler's first line must be its configuration: {error}\n")
+        return 2
+    observers, failed = open_observers(config)
+    sampler = Sampler(observers, failed, _write_all)
+    try:
+        serve(config, sampler, 0, rest)
+        sampler.close()
+    except BrokenPipeError:
+        return 0  # the parent stopped listening
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
