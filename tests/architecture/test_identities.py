@@ -6,8 +6,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from sources import ROOT
+
+from effbench.model.event import Started
+from effbench.run.redact import redact
+from tests.factory import gpu_node
 
 PUBLISHED = [
     path
@@ -18,7 +23,18 @@ PUBLISHED = [
 
 # A field of a document whose value identifies: absent, empty, or a word and a short salted hash, as `effbench redact`
 # writes it.
-FIELDS = {"node", "uuid", "serial", "board_serial", "hostname", "user", "vbios_serial", "mac", "pci_serial"}
+FIELDS = {
+    "node",
+    "uuid",
+    "serial",
+    "board_serial",
+    "hostname",
+    "user",
+    "vbios_serial",
+    "mac",
+    "pci_serial",
+    "container_digest",
+}
 HASHED = re.compile(r"^$|^(?:[a-z]+-)+[0-9a-f]{6,16}$|^(?:redacted|simulated|fake)\b.*$", re.IGNORECASE)
 PIDS = {"other_pids", "pid", "pids"}
 
@@ -116,3 +132,23 @@ def test_a_leak_is_found(leak):
 )
 def test_a_figure_is_no_leak(harmless):
     assert identities(harmless) == []
+
+
+def test_what_redact_writes_passes_and_what_it_was_given_does_not():
+    record = gpu_node().record
+    assert record is not None
+    gpu = msgspec.structs.replace(
+        record.inventory_before.accelerators[0],
+        uuid="GPU-5b2f7a0c-11d2-4c3e-9f00-0123456789ab",
+        serial="1654923000123",
+        other_pids=[4711],
+    )
+    inventory = msgspec.structs.replace(
+        record.inventory_before, node="gpu-node-17", accelerators=[gpu], findings=["read /home/alice/nvml.log"]
+    )
+    started = Started("effbench.journal/1", 0, record.started_at, record.tool, record.plan, inventory)
+    leaks = identities(msgspec.json.encode(started).decode())
+    for identity in ("gpu-node-17", "GPU-5b2f7a0c", "1654923000123", "4711", "/home/alice"):
+        assert any(identity in leak for leak in leaks), identity
+    clean = redact([started], b"salt" * 8, ["alice"])
+    assert identities(msgspec.json.encode(clean).decode()) == []
