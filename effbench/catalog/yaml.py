@@ -174,7 +174,7 @@ class _Reader:
                 self._node(next(events), events, (*where, "?"), depth + 1)
                 continue
             key = event.value
-            if key == "<<" and event.style is None:
+            if key == "<<" and not event.style:
                 self._problem(event, "merge keys (<<) are not supported; write the fields out")
             elif key in found:
                 line = self.marks[(*where, f"?{key}")][0]
@@ -189,7 +189,7 @@ class _Reader:
 
     def _scalar(self, event: Any) -> str | int | float | bool | None:
         text = str(event.value)
-        if event.style is not None:
+        if event.style:  # quoted or a block; a plain scalar has None, or "" from the C parser
             return text
         for pattern, told in _MANGLED:
             if pattern.fullmatch(text):

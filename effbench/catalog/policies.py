@@ -1,0 +1,178 @@
+"""Policy documents to `Policy`: every mistake at once, metric keys and units checked against the metrics catalogue."""
+
+import datetime
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from effbench.catalog.metrics import DOMAINS, lookup, metrics
+from effbench.catalog.quantities import parse
+from effbench.catalog.shape import Mistake, choices, conclude, open_as, place
+from effbench.catalog.yaml import Where
+from effbench.model.digest import digest as digest_of
+from effbench.model.policy import Policy
+from effbench.model.unit import Unit
+
+__all__ = ["SCHEMA", "digest", "load_policy"]
+
+SCHEMA = "effbench.policy/1"
+
+
+def load_policy(path: Path | str) -> Policy:
+    """Read and check a policy.
+
+    Raises:
+        CatalogError: every mistake in the document, one line each: `file:line:column: what is wrong; valid: ...`.
+    """
+    document, policy, problems = open_as(str(path), Policy, SCHEMA)
+    found = [*_ladder(document.value), *_dates(document.value)]
+    for section in ("gpu", "cpu"):
+        found += _section(document.value.get(section), (section,))
+    own = place(document, found)
+    places = {_place(problem) for problem in own}
+    # A struct's own sentence about a place gives way to the more exact one found here.
+    conclude(sorted({*own, *(p for p in problems if _place(p) not in places)}, key=_place))
+    if policy is None:  # pragma: no cover - conclude has raised
+        raise AssertionError("a policy without problems was not decoded")
+    return policy
+
+
+def digest(policy: Policy) -> str:
+    """Return the digest of what a policy demands; comments and layout do not count."""
+    return digest_of(policy)
+
+
+def _place(problem: str) -> tuple[int, int]:
+    line, column = re.findall(r":(\d+):(\d+): ", problem)[0]
+    return int(line), int(column)
+
+
+def _ladder(value: dict[str, Any]) -> Iterator[Mistake]:
+    ladder = value.get("ladder")
+    if not isinstance(ladder, dict):
+        return
+    if not ladder:
+        yield Mistake(("ladder",), "the ladder has no grades")
+    before = None
+    for grade, text in ladder.items():
+        where: Where = ("ladder", grade)
+        if not isinstance(text, str):
+            continue
+        share, mistake = _quantity(text, Unit.ONE, where)
+        if mistake is not None:
+            yield mistake
+        elif share is not None and not 0 < share <= 1:
+            yield Mistake(where, f"{text}: a grade needs a share above 0 and up to 1")
+        elif share is not None and before is not None and share >= before:
+            yield Mistake(where, f"{grade} asks for {text}, which is not below the grade before it; best grade first")
+        before = share if share is not None else before
+    for name in ("pass_grade", "provisional_cap"):
+        grade = value.get(name)
+        if isinstance(grade, str) and grade not in ladder:
+            yield Mistake((name,), f"{grade!r} is not a grade of the ladder{choices(grade, ladder)}")
+    if value.get("fail_grade") in ladder:
+        yield Mistake(("fail_grade",), f"{value['fail_grade']!r} is on the ladder; below it there is no share to meet")
+
+
+def _dates(value: dict[str, Any]) -> Iterator[Mistake]:
+    day = value.get("effective_from")
+    if isinstance(day, str):
+        try:
+            datetime.date.fromisoformat(day)
+        except ValueError:
+            yield Mistake(("effective_from",), f"{day!r} is not a date; write it as 2026-11-21")
+    coverage = value.get("coverage_min")
+    if isinstance(coverage, str):
+        share, mistake = _quantity(coverage, Unit.ONE, ("coverage_min",))
+        if mistake is not None:
+            yield mistake
+        elif share is not None and not 0 <= share <= 1:
+            yield Mistake(("coverage_min",), f"{coverage}: coverage is a fraction from 0 to 1")
+    for name in ("rated_for_days", "version"):
+        number = value.get(name)
+        if isinstance(number, int) and not isinstance(number, bool) and number < 1:
+            yield Mistake((name,), f"{name} must be at least 1")
+
+
+def _section(section: Any, where: Where) -> Iterator[Mistake]:
+    if not isinstance(section, dict):
+        return
+    for number, gate in enumerate(_items(section, "gates")):
+        yield from _gate(gate, (*where, "gates", number))
+    seen: set[str] = set()
+    for number, domain in enumerate(_items(section, "domains")):
+        at: Where = (*where, "domains", number)
+        name = domain.get("name")
+        if isinstance(name, str):
+            if name not in DOMAINS:
+                yield Mistake((*at, "name"), f"there is no domain {name!r}{choices(name, DOMAINS)}")
+            elif name in seen:
+                yield Mistake((*at, "name"), f"the domain {name!r} is given twice in this section")
+            seen.add(name)
+        yield from _weight(domain, at)
+        for rank, rule in enumerate(_items(domain, "metrics")):
+            yield from _rule(rule, name, (*at, "metrics", rank))
+
+
+def _items(mapping: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    value = mapping.get(name)
+    return [item if isinstance(item, dict) else {} for item in value] if isinstance(value, list) else []
+
+
+def _gate(gate: dict[str, Any], where: Where) -> Iterator[Mistake]:
+    key, threshold = gate.get("metric"), gate.get("threshold")
+    unit = None
+    if isinstance(key, str):
+        row = lookup(key)
+        if row is None:
+            yield _unknown(key, (*where, "metric"))
+        else:
+            unit = row.unit
+    if isinstance(threshold, str):
+        _, mistake = _quantity(threshold, unit, (*where, "threshold"), str(key))
+        if mistake is not None:
+            yield mistake
+
+
+def _rule(rule: dict[str, Any], domain: Any, where: Where) -> Iterator[Mistake]:
+    yield from _weight(rule, where)
+    keys = rule.get("any_of")
+    if isinstance(keys, list) and not keys:
+        yield Mistake((*where, "any_of"), "any_of is empty; name at least one metric")
+    for number, key in enumerate(keys if isinstance(keys, list) else []):
+        if not isinstance(key, str):
+            continue
+        at: Where = (*where, "any_of", number)
+        row = lookup(key)
+        if row is None:
+            yield _unknown(key, at)
+        elif not key.endswith(".fraction_of_reference"):
+            yield Mistake(at, f"{key} is no share of a reference, and grades are; write ...fraction_of_reference")
+        elif row.domain != domain:
+            yield Mistake(at, f"{key} belongs to the domain {row.domain}, not {domain}")
+
+
+def _weight(mapping: dict[str, Any], where: Where) -> Iterator[Mistake]:
+    weight = mapping.get("weight")
+    if isinstance(weight, int | float) and not isinstance(weight, bool) and weight <= 0:
+        yield Mistake((*where, "weight"), "a weight must be above zero; leave the metric out instead")
+
+
+def _unknown(key: str, where: Where) -> Mistake:
+    """A key without a row, with the patterns of its domain that come closest."""
+    patterns = [row.pattern for row in metrics() if row.pattern.split(".")[0] == key.split(".")[0]]
+    return Mistake(where, f"there is no metric {key!r}{choices(key, patterns or [f'{d}....' for d in DOMAINS])}")
+
+
+def _quantity(text: str, unit: Unit | None, where: Where, what: str = "it") -> tuple[float | None, Mistake | None]:
+    """Parse `text`; a mistake when it is no quantity, or in another unit than `unit` (0 needs none)."""
+    try:
+        quantity = parse(text)
+    except ValueError as error:
+        return None, Mistake(where, str(error))
+    bare_zero = quantity.value == 0 and quantity.unit is Unit.ONE
+    if unit is not None and quantity.unit is not unit and not bare_zero:
+        given, wanted = ("no unit" if u is Unit.ONE else str(u) for u in (quantity.unit, unit))
+        return None, Mistake(where, f"{text!r} has {given}, but {what} is measured in {wanted}")
+    return quantity.value, None
