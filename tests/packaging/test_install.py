@@ -250,7 +250,7 @@ def old_python(folder: Path, name: str = "python3") -> Path:
     """A command that answers as a Python 3.8 does."""
     folder.mkdir(parents=True, exist_ok=True)
     python = folder / name
-    python.write_text('#!/bin/sh\ncase "$2" in *exit*) exit 1;; esac\necho 3.8.18\n', encoding="utf-8")
+    python.write_text('#!/bin/sh\necho old 3.8.18 "$0"\n', encoding="utf-8")
     python.chmod(0o755)
     return python
 
