@@ -62,7 +62,7 @@ def find(cpus: list[int], root: Path = Path("/")) -> Sensors:
         temperatures=_temperatures(root, absent),
         energy=_energy(root, absent),
         power=_power_meters(root),
-        clocks=_clocks(root, cpus, absent),
+        clocks=_clocks(root, cpus),
         throttles=_throttles(root, cpus),
         absent=absent,
     )
@@ -124,14 +124,10 @@ def _power_meters(root: Path) -> list[OpenFile]:
     return _open_all(paths, "power_w", {})
 
 
-def _clocks(root: Path, cpus: list[int], absent: dict[str, str]) -> list[OpenFile]:
+def _clocks(root: Path, cpus: list[int]) -> list[OpenFile]:
     """Open the governor's idea of the clock for four of the cores: a hint, and each read may wake its core."""
     chosen = cpus[:: max(1, len(cpus) // 4)][:4]
-    paths = [root / f"sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq" for cpu in chosen]
-    files = _open_all([path for path in paths if path.exists()], "scaling_cur_hz", absent)
-    if not files:
-        absent.setdefault("scaling_cur_hz", "the kernel has no frequency driver for this processor")
-    return files
+    return _open_all([root / f"sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq" for cpu in chosen], "", {})
 
 
 def _throttles(root: Path, cpus: list[int]) -> list[OpenFile]:

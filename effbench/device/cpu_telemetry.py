@@ -101,9 +101,9 @@ class CpuObserver:
         return found
 
     def absent(self) -> dict[str, str]:
-        """Say what cannot be read here and why; the held clock is never telemetry's to tell."""
+        """Say what cannot be read here and why. The held clock is no sensor's to tell, so it is not missed."""
         _, errors = cpu_sensors.memory_errors(self._root)
-        return {**self._absent, **errors, "clock_hz": "a CPU's held clock is probed on the core that worked"}
+        return {**self._absent, **errors}
 
     def close(self) -> None:
         """Close every file."""
@@ -124,7 +124,6 @@ class CpuObserver:
         """Open the quota's statistics where a quota applies; without one nothing can be held back."""
         group = cgroup.find("cpu", self._root)
         if group is None or cgroup.quota_cores(self._root) is None:
-            self._absent["throttled_s"] = "no processor quota applies, so none can hold us back"
             return None
         return self._open("throttled_s", group.folder / "cpu.stat")
 

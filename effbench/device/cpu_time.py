@@ -146,13 +146,18 @@ class CpuTime:
         self._carry_s = 0.0
 
     def look(self, t_ns: int) -> Shares | None:
-        """Give the shares since the last look; None when no time went by or the kernel's counters ran backwards."""
+        """Give the shares since the last look; None when the kernel's counters ran backwards.
+
+        A look within two ticks of the last is None too, and counts with the next one.
+        """
+        if t_ns - self._t_ns < 2 * TICK_S * 1e9:
+            return None
         busy, steal = self._totals()
         own_s = self.tree.spent_s()
         busy_s, steal_s = (busy - self._busy) * TICK_S, (steal - self._steal) * TICK_S
         core_s = (t_ns - self._t_ns) * 1e-9 * len(self._names)
         self._busy, self._steal, self._t_ns = busy, steal, t_ns
-        if core_s <= 0 or busy_s < 0 or steal_s < 0:
+        if busy_s < 0 or steal_s < 0:
             return None
         foreign_s = busy_s - own_s + self._carry_s
         self._carry_s = max(min(foreign_s, 0.0), -_CARRY_S_PER_CPU * len(self._names))

@@ -139,7 +139,7 @@ def _container(root: Path, environment: Mapping[str, str]) -> str:
 
 def main() -> int:
     """Answer one request. 0 with an answer, otherwise the exit code of the error, which goes to stderr."""
-    line = sys.stdin.readline().strip() or "{}"
+    line = sys.stdin.buffer.readline().strip() or b"{}"
     try:
         request = msgspec.json.decode(line, type=Request)
         inventory = inspect(request, os.environ)

@@ -20,6 +20,7 @@ from typing import Literal
 import msgspec
 
 from effbench.device.contract import Observer
+from effbench.device.fake import FakeFaults, FakeObserver, accelerators
 from effbench.model.error import EffbenchError
 from effbench.model.event import Telemetry
 from effbench.model.inventory import Accelerator
@@ -40,7 +41,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: Literal["nvml", "cpu", "fake", "replay"] = "cpu"
     hz: float = 10.0
     spec: str = ""
-    faults: dict[str, dict[str, float]] = {}
+    faults: dict[str, FakeFaults] = {}
     recording: str = ""
     accelerators: list[Accelerator] = []
     watch: list[int] = []
@@ -181,10 +182,7 @@ def _cpu(config: Config) -> list[Observer]:
 
 
 def _fakes(config: Config) -> list[Observer]:
-    from effbench.device.fake import FakeFaults, FakeObserver, accelerators
-
-    faults = {key: msgspec.convert(values, FakeFaults) for key, values in config.faults.items()}
-    return [FakeObserver(one, faults.get(one.key, FakeFaults())) for one in accelerators(config.spec)]
+    return [FakeObserver(one, config.faults.get(one.key, FakeFaults())) for one in accelerators(config.spec)]
 
 
 def _replayed(config: Config) -> list[Observer]:
@@ -205,7 +203,8 @@ _SOURCES: dict[str, tuple[Callable[[Config], list[Observer]], ...]] = {
 
 def serve(config: Config, sampler: Sampler, descriptor: int, pending: bytes = b"") -> None:
     """Read at `config.hz` and obey the lines that come in on `descriptor`, until told to stop or its end."""
-    sampler.watch([os.getpid(), *config.watch])
+    parent = os.getppid()
+    sampler.watch([os.getpid(), *([parent] if parent > 1 else []), *config.watch])
     period = 1 / config.hz
     due = batch_due = time.monotonic()
     with selectors.DefaultSelector() as selector:

@@ -134,7 +134,12 @@ def test_counters_that_run_backwards_are_no_reading(machine):
     trees.put(machine, {"proc/stat": stat((100, 100))})
     m = Machine(machine)
     assert m.look(1, {"proc/stat": stat((0, 0))}) is None
-    assert m.look(1, {}) is None, "no time went by"
+
+
+def test_a_look_too_soon_counts_with_the_next(machine):
+    m = Machine(machine)
+    assert m.look(0.001, {"proc/stat": stat((50, 50))}) is None
+    assert m.look(1, {}).foreign == pytest.approx(100 * TICK / 2)
 
 
 def test_cut_off_stat_line_is_refused():
@@ -165,9 +170,11 @@ def test_what_is_absent_has_a_reason_and_no_value(machine):
     observer = CpuObserver([], machine)
     reading = observer.read(observer._last_ns + SECOND)
     absent = observer.absent()
-    for name in ("psi_some", "throttled_s", "energy_j", "power_w", "temperature_degc", "clock_hz"):
+    for name in ("psi_some", "energy_j", "power_w", "temperature_degc"):
         assert getattr(reading, name) is None
         assert absent[name]
+    assert reading.throttled_s is None, "without a quota nothing can be held back, so there is nothing to read"
+    assert reading.clock_hz is None
     assert {"ecc_corrected", "ecc_uncorrected"} <= absent.keys()
     assert observer.counters() == {}
     observer.close()
