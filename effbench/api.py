@@ -8,8 +8,7 @@ from pathlib import Path
 import msgspec
 
 from effbench import __version__, kernels, report, resources
-from effbench.catalog import accelerators as parts
-from effbench.catalog import policies, suites
+from effbench.catalog import parts, policies, suites
 from effbench.grade.verdict import grade
 from effbench.model.digest import short
 from effbench.model.error import DocumentError, InputError
@@ -28,16 +27,20 @@ from effbench.run.record import build
 from effbench.run.redact import redact
 from effbench.run.site import Site, survey
 from effbench.run.watch import watch_for
+from effbench.score.comparison import Compared, compare_records
 from effbench.score.node import score
 from effbench.store import documents
 
 __all__ = [
+    "Compared",
     "DocumentError",
+    "InputError",
     "any_document",
     "artefacts",
     "budget",
     "card_of",
     "checked_folder",
+    "compare_records",
     "copy_journal",
     "diagnose",
     "encode",

@@ -29,7 +29,7 @@ def command(name: str, as_json: bool) -> int:
             "when low": metric.when_low,
         }
     else:
-        known = [*findings.codes(), *(row.pattern for row in metrics.rows())]
+        known = [*findings.codes(), *(row.pattern for row in metrics.metrics())]
         near = difflib.get_close_matches(name, known, 3, 0.5)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise InputError(

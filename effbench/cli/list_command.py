@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from effbench import api, kernels, resources
-from effbench.catalog import accelerators, metrics
+from effbench.catalog import metrics, parts
 from effbench.cli import options
 from effbench.store import documents
 
@@ -41,9 +41,12 @@ def _rows(kind: str, root: Path, extra: list[Path]) -> list[tuple[str, str]]:
     if kind == "kernels":
         return [(name, (kernels.load(name).__doc__ or "").split("\n")[0]) for name in kernels.names()]
     if kind == "metrics":
-        return [(row.pattern, f"{row.title} [{row.unit}]") for row in metrics.rows()]
+        return [(row.pattern, f"{row.title} [{row.unit}]") for row in metrics.metrics()]
     if kind == "accelerators":
-        return [(part.id, f"{part.title} ({part.confidence} confidence)") for part in accelerators.parts()]
+        return [
+            (part.id, f"{part.title} ({part.confidence} confidence)")
+            for part in map(parts.catalog().part, parts.catalog().ids())
+        ]
     site = api.look(options.environment())
     return [
         (a.key, f"{a.name}{f' = {a.part.id}' if a.part else ', not in the catalogue'}")

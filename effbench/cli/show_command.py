@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from effbench import api, resources
-from effbench.catalog import accelerators
+from effbench.catalog import parts
 from effbench.cli import options
 from effbench.model.error import InputError
 
@@ -24,9 +24,8 @@ def _found(name: str, extra: list[Path]) -> Any:
     path = Path(name)
     if path.exists() and path.suffix not in (".yaml", ".yml"):
         return api.record_of(path) if path.is_dir() else api.any_document(path)
-    part = next((p for p in accelerators.parts() if p.id == name), None)
-    if part is not None:
-        return part
+    if name in parts.catalog().ids():
+        return parts.catalog().part(name)
     if name in resources.names("policies", extra):
         return api.load_policy(name, extra)
     if name in resources.names("workloads", extra) or path.exists():

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 
 from effbench.launch import inline
-from effbench.model.error import SiteError, WorkerError
+from effbench.model.error import InputError, SiteError, WorkerError
 
 
 def ask(module: str, question: bytes, environment: Mapping[str, str], deadline_s: float) -> bytes:
@@ -13,6 +13,7 @@ def ask(module: str, question: bytes, environment: Mapping[str, str], deadline_s
 
     Raises:
         SiteError: the child did not answer in time (a sick driver blocks for ever), or could not be killed.
+        InputError: the child refused the question (exit status 2); its words.
         WorkerError: the child ended without an answer; the message carries the end of its stderr.
     """
     handle = inline.start(inline.command(inline.Job(module)), environment)
@@ -28,8 +29,10 @@ def ask(module: str, question: bytes, environment: Mapping[str, str], deadline_s
         died = handle.kill()
         fate = "and was killed" if died else "and survives SIGKILL: it is stuck in the kernel, reboot the node"
         raise SiteError(f"{module} did not answer within {deadline_s:.0f} s {fate}; is a device driver hanging?")
-    tail = handle.stderr_tail()
+    tail, code = handle.stderr_tail(), handle.returncode(1.0)
     handle.leave(1.0)
+    if not lines and code == InputError.exit_code:
+        raise InputError(tail)
     if not lines:
         raise WorkerError(f"{module} gave no answer: {tail or 'and wrote nothing to stderr'}")
     return lines[-1]

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -52,7 +52,7 @@ class Options(msgspec.Struct, frozen=True):
     environment: dict[str, str]
     budget_s: float
     tool: Tool
-    faults: dict[str, dict[str, float]] = {}
+    faults: dict[str, dict[str, Any]] = {}
     telemetry: bool = True
 
 
@@ -72,7 +72,9 @@ class Engine:
         self.display, self.options = display, options
         self._devices = {a.key: a for a in inventory.accelerators}
         self._began = time.monotonic()
-        self._watch = Watch(inventory.accelerators, options.environment) if options.telemetry else None
+        self._watch = (
+            Watch([self._devices[key] for key in plan.devices], options.environment) if options.telemetry else None
+        )
         self._processes = 0
         self._history = rounds.History(plan, done)
         self._stage: Stage | None = None

@@ -11,6 +11,7 @@ from effbench.model.finding import Finding
 from effbench.model.plan import Trial
 from effbench.model.quantity import Interval, Quantity
 from effbench.model.record import ClockSpread, Measurement, PowerSpread, Round, Status
+from effbench.model.suite import DeviceClass
 from effbench.model.unit import Unit
 from effbench.run.windows import EDGE_NS, Readings, around, of_sample
 from effbench.stats.drift import drift
@@ -33,7 +34,7 @@ class Take(msgspec.Struct, frozen=True):
     findings: list[Finding]
 
 
-def measurement(trial: Trial, kind: str, takes: Sequence[Take], readings: Readings) -> Measurement:
+def measurement(trial: Trial, kind: DeviceClass, takes: Sequence[Take], readings: Readings) -> Measurement:
     """Join the rounds of one trial. Nothing is judged here but whether the evidence can be used."""
     device = trial.placement.devices[0]
     if trial.skipped is not None:
@@ -67,14 +68,14 @@ def measurement(trial: Trial, kind: str, takes: Sequence[Take], readings: Readin
     return _timed(result, trial, kind, usable) if usable else result
 
 
-def _timed(result: Measurement, trial: Trial, kind: str, usable: Sequence[Take]) -> Measurement:
+def _timed(result: Measurement, trial: Trial, kind: DeviceClass, usable: Sequence[Take]) -> Measurement:
     """Add what only accepted samples give: centre, interval, quantiles, drift, and the findings about them."""
     times = [_times(take) for take in usable]
-    found = estimate(times, assumed_tau(kind).tau)
+    found = estimate(times, assumed_tau(kind)[0])
     pooled = [t for one in times for t in one]
     interval = Interval(found.low, found.high, found.level, found.method, found.n_processes, found.n_samples)
     longest = max(times, key=len)
-    slope = drift(longest) if len(longest) >= 8 else None
+    slope = drift(longest).movement if len(longest) >= 8 else None
     findings = [*result.findings, *_doubts(trial, found.center, interval, usable)]
     return msgspec.structs.replace(
         result,

@@ -11,7 +11,7 @@ import msgspec
 from effbench import kernels
 from effbench.kernels.contract import Kernel
 from effbench.model.digest import digest
-from effbench.model.error import CatalogError, InputError
+from effbench.model.error import CatalogError, InputError, SiteError
 from effbench.model.finding import Finding
 from effbench.model.inventory import Accelerator, Inventory
 from effbench.model.plan import Placement, Plan, Trial
@@ -162,9 +162,13 @@ def devices_of(inventory: Inventory, wanted: str) -> Sequence[Accelerator]:
 
     Raises:
         InputError: a name that this node does not have, with the ones that it has.
+        SiteError: `all` was asked of a node whose GPU driver cannot be asked: never a silent fall-back to the CPU.
     """
     gpus = [a for a in inventory.accelerators if a.kind == "gpu"]
     if wanted == "all":
+        sick = next((text for text in inventory.findings if text.startswith("the node has an NVIDIA driver")), None)
+        if sick is not None and not gpus:
+            raise SiteError(f"{sick}; mend that, or measure the CPU on purpose with --device cpu")
         return gpus or [a for a in inventory.accelerators if a.kind == "cpu"]
     by_name = {a.key: a for a in inventory.accelerators}
     by_name |= {f"cuda:{i}": a for i, a in enumerate(gpus)}

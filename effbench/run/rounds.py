@@ -5,6 +5,7 @@ import msgspec
 from effbench.catalog.references import assumed_tau
 from effbench.model.finding import Finding
 from effbench.model.plan import Plan, Trial
+from effbench.model.suite import DeviceClass
 from effbench.run.plan import START_S
 from effbench.stats.interval import estimate
 from effbench.stats.stopping import look
@@ -23,7 +24,7 @@ class History:
     def __init__(self, plan: Plan, done: frozenset[str] = frozenset()) -> None:
         self._plan = plan
         self._done = done
-        self._kind = "gpu" if any(d.startswith("gpu") for d in plan.devices) else "cpu"
+        self._kind: DeviceClass = "gpu" if any(d.startswith("gpu") for d in plan.devices) else "cpu"
         self._times: dict[str, list[list[float]]] = {}
         self._took_s: dict[str, float] = {}
         self._lost: set[str] = set()
@@ -90,7 +91,7 @@ class History:
         return None if verdict is None else Stop(verdict)
 
     def _half_widths(self) -> dict[str, float]:
-        tau = assumed_tau(self._kind).tau
+        tau, _, _ = assumed_tau(self._kind)
         widths = {}
         for name, times in self._times.items():
             found = estimate(times, tau)

@@ -1,5 +1,7 @@
 """The messages between the parent and its worker: JSON lines, one struct per line, over pipes."""
 
+from typing import Any
+
 import msgspec
 
 from effbench.model.event import Closed, Noted, Opened, Sample
@@ -17,7 +19,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", omit_defaults=True):
     seed: int
     round: int
     process: int
-    faults: dict[str, dict[str, float]] = {}
+    faults: dict[str, dict[str, Any]] = {}
 
 
 class Do(msgspec.Struct, frozen=True, tag="do", omit_defaults=True):
