@@ -60,7 +60,7 @@ def test_exceptions_only_shrink():
 def test_a_file_says_what_it_owns(path):
     text = ast.get_docstring(tree_of(path))
     assert text, "a file opens with one sentence that says what it owns"
-    assert text.strip().split("\n\n")[0].rstrip().endswith((".", ":")), "the first paragraph is a whole sentence"
+    assert text.strip().split("\n\n")[0].rstrip().endswith((".", ":", "?")), "the first paragraph is a whole sentence"
 
 
 def test_the_length_of_a_function_leaves_its_docstring_out():
