@@ -3,7 +3,7 @@
 One reading takes 60 us with warm caches and 0.2 ms with cold ones, because every file stays open; slow sensors and
 new children are looked for twice a second, and /proc/stat is read more rarely on a machine where it costs much. The
 clock that a core holds is not here: only a probe on the core that worked can tell it, and what the governor says is
-passed on as a mere hint, `counters["scaling_cur_hz"]`.
+passed on as a mere hint, with the counters (`scaling_cur_hz`).
 """
 
 import re
@@ -17,6 +17,7 @@ from effbench.model.event import Telemetry
 from effbench.model.inventory import Accelerator
 
 SLOW_EVERY_S = 0.5
+NEW_THROTTLES = "thermal_throttle_new"
 # At most this share of one core may go into reading /proc/stat, which takes milliseconds on hundreds of CPUs.
 STAT_SHARE = 0.002
 _PERIODS = re.compile(rb"^nr_throttled (\d+)", re.MULTILINE)
@@ -50,6 +51,7 @@ class CpuObserver:
         self._last_ns = start
         self._slow_due_ns = 0
         self._energy: tuple[int, float] | None = None
+        self._throttles = sum(_integers(self._sensors.throttles))
 
     def accelerator(self) -> Accelerator:
         """Describe the CPU as it was when the observer was made."""
@@ -61,6 +63,8 @@ class CpuObserver:
 
     def read(self, t_ns: int) -> Telemetry:
         """Take one reading. `throttled_s`, like the fractions, is of the time since the last reading.
+
+        `counters` holds how often the processor throttled because of heat since the last look, when it did.
 
         Raises:
             OSError: /proc/stat stopped answering.
@@ -84,18 +88,22 @@ class CpuObserver:
             foreign=shares.foreign if shares else None,
             psi_some=None if psi is None else min(psi * 1e-6 / seconds, 1.0),
             throttled_s=held_back,
-            counters={name: slow[name] for name in ("scaling_cur_hz", "thermal_throttle") if name in slow},
+            counters={NEW_THROTTLES: slow[NEW_THROTTLES]} if slow.get(NEW_THROTTLES) else {},
         )
 
     def counters(self) -> dict[str, float]:
-        """Read memory errors, quota throttling and thermal throttling, cumulative since boot or the group's birth."""
+        """Read memory errors, quota throttling and thermal throttling, cumulative since boot or the group's birth.
+
+        `scaling_cur_hz` is among them as the governor's hint at the clock; it counts nothing.
+        """
         found, _ = cpu_sensors.memory_errors(self._root)
         periods, throttled_s = self._throttled()
         if periods is not None and throttled_s is not None:
             found |= {"cgroup_throttled_periods": float(periods), "cgroup_throttled_s": throttled_s}
-        counts = [file.integer() for file in self._sensors.throttles]
-        if counts and None not in counts:
-            found["thermal_throttle"] = float(sum(count for count in counts if count is not None))
+        if throttles := _integers(self._sensors.throttles):
+            found["thermal_throttle"] = float(sum(throttles))
+        if kilohertz := _integers(self._sensors.clocks):
+            found["scaling_cur_hz"] = sum(kilohertz) * 1e3 / len(kilohertz)
         if self._sensors.energy:
             found["rapl_wraps"] = float(sum(zone.wraps for zone in self._sensors.energy))
         return found
@@ -145,7 +153,7 @@ class CpuObserver:
         return (int(periods[1]) if periods else None), seconds
 
     def _slow(self, t_ns: int) -> dict[str, float]:
-        """Read temperature (the hottest), energy, mean power since the last time, and the clock hint; when due."""
+        """Read temperature (the hottest), energy, mean power and throttling since the last time; when due."""
         if t_ns < self._slow_due_ns:
             return {}
         self._slow_due_ns = t_ns + int(SLOW_EVERY_S * 1e9)
@@ -153,10 +161,9 @@ class CpuObserver:
         found: dict[str, float] = {}
         if degrees := _integers(self._sensors.temperatures):
             found["temperature_degc"] = max(degrees) / 1000
-        if kilohertz := _integers(self._sensors.clocks):
-            found["scaling_cur_hz"] = sum(kilohertz) * 1e3 / len(kilohertz)
-        if throttles := _integers(self._sensors.throttles):
-            found["thermal_throttle"] = float(sum(throttles))
+        throttles = sum(_integers(self._sensors.throttles))
+        found[NEW_THROTTLES] = float(max(0, throttles - self._throttles))
+        self._throttles = throttles
         if microwatts := _integers(self._sensors.power):
             found["power_w"] = sum(microwatts) * 1e-6
         return found | self._joules(t_ns)

@@ -76,10 +76,11 @@ def _cpu(points: Sequence[Telemetry]) -> Iterator[Finding]:
     if share > THROTTLED_LIMIT:
         text = f"the control group's quota held us back {sum(held_s):.2f} s of {len(held_s) * every_s:.1f} s"
         yield _finding("cgroup-throttled", text, share, THROTTLED_LIMIT)
-    counts = [p.counters["thermal_throttle"] for p in points if "thermal_throttle" in p.counters]
-    if counts and counts[-1] > counts[0]:
-        text = f"the processor throttled {counts[-1] - counts[0]:.0f} times because of heat"
-        yield _finding("throttled-thermal", text, counts[-1] - counts[0], 0)
+    throttles = sum(point.counters.get("thermal_throttle_new", 0.0) for point in points)
+    if throttles > 0:
+        yield _finding(
+            "throttled-thermal", f"the processor throttled {throttles:.0f} times because of heat", throttles, 0
+        )
 
 
 def _gpu(points: Sequence[Telemetry]) -> Iterator[Finding]:

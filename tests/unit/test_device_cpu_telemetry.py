@@ -205,9 +205,24 @@ def test_hottest_package_and_no_other_sensor(tmp_path):
     observer = CpuObserver([], xeon(tmp_path))
     reading = observer.read(observer._last_ns + SECOND)
     assert reading.temperature_degc == 55.0
-    assert reading.counters["scaling_cur_hz"] == 3.0e9
+    assert observer.counters()["scaling_cur_hz"] == 3.0e9
     assert reading.clock_hz is None, "the governor's figure is a hint, never the held clock"
+    assert reading.counters == {}
     assert observer.read(observer._last_ns + 1).temperature_degc is None, "slow sensors wait half a second"
+    observer.close()
+
+
+def test_throttling_is_told_once(tmp_path):
+    root = xeon(tmp_path)
+    path = "sys/devices/system/cpu/cpu0/thermal_throttle/package_throttle_count"
+    trees.put(root, {path: "7"})
+    observer = CpuObserver([], root)
+    start = observer._last_ns
+    assert observer.read(start).counters == {}
+    trees.put(root, {path: "9"})
+    assert observer.read(start + SECOND).counters == {"thermal_throttle_new": 2.0}
+    assert observer.read(start + 2 * SECOND).counters == {}
+    assert observer.counters()["thermal_throttle"] == 9
     observer.close()
 
 

@@ -73,9 +73,10 @@ def test_nothing_read_says_nothing():
 
 
 def test_processor_throttling_is_named_and_not_suspect():
-    points = series(4, counters=[{"thermal_throttle": 3.0}, {}, {}, {"thermal_throttle": 9.0}])
+    points = series(4, counters=[{}, {"thermal_throttle_new": 2.0}, {}, {"thermal_throttle_new": 4.0}])
     judgement = judge("cpu", points)
     assert codes(judgement) == ["throttled-thermal"]
+    assert "6 times" in judgement.findings[0].message
     assert not judgement.suspect
 
 
