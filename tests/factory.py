@@ -377,7 +377,7 @@ def _reason(metric: Metric, threshold: float = 0.75) -> Reason:
 def _domain(name: str, metrics: list[Metric], required: bool) -> DomainGrade:
     if not metrics:
         missing = Reason(
-            metric=f"{name}.*.fraction_of_reference",
+            metric={"host": "host.copy.h2d.pinned.fraction_of_reference"}.get(name, "power.gemm.bf16.flops_per_joule"),
             outcome="not_rated",
             text="Nothing was measured that this domain could be rated on.",
             next_step="Run a suite that covers it, for example node/standard.",
@@ -391,13 +391,14 @@ def _domain(name: str, metrics: list[Metric], required: bool) -> DomainGrade:
     capped = any(reason.provisional for reason in reasons)
     letter = next((letter for letter, share in LADDER.items() if low >= share), "F")
     order: list[Verdict] = ["fail", "not_rated", "undecided", "pass"]
+    outcome = min((reason.outcome for reason in reasons), key=order.index)
     return DomainGrade(
         name=name,
-        outcome=min((reason.outcome for reason in reasons), key=order.index),
+        outcome=outcome,
         reasons=reasons,
         required=required,
         critical=name in CRITICAL,
-        grade="B" if capped and letter in "SA" else letter,
+        grade=None if outcome not in ("pass", "fail") else "B" if capped and letter in "SA" else letter,
         share=math.prod(shares) ** (1 / len(shares)),
         share_low=low,
         share_high=math.prod(highs) ** (1 / len(highs)),

@@ -6,7 +6,7 @@ from effbench.report import format
 from effbench.report.charts import Scale, circle, decades, line, logarithmic, path, svg, text
 from effbench.report.roofline import Bandwidth, Dot, Roofline
 
-LEFT, RIGHT, TOP, BOTTOM = 78.0, 16.0, 16.0, 46.0
+LEFT, RIGHT, TOP, BOTTOM = 88.0, 16.0, 16.0, 46.0
 # Where a dot's number may stand, in order of preference: (dx, dy) of its middle from the dot.
 PLACES = [(0, -13), (13, 0), (0, 13), (-13, 0), (12, -11), (-12, -11), (12, 11), (-12, 11), (0, -25), (25, 0), (0, 25)]
 LABEL_WIDTH, LABEL_HEIGHT = 15.0, 12.0
@@ -33,10 +33,10 @@ def _grid(x: Scale, y: Scale, xs: tuple[float, float], ys: tuple[float, float], 
     body = []
     for value in decades(*xs):
         body.append(line(x(value), TOP, x(value), height - BOTTOM, "grid"))
-        body.append(text(x(value), height - BOTTOM + 16, format.quantity(value, "1"), "tick", "middle"))
+        body.append(text(x(value), height - BOTTOM + 16, format.tick(value, "1"), "tick", "middle"))
     for value in decades(*ys):
         body.append(line(LEFT, y(value), width - RIGHT, y(value), "grid"))
-        body.append(text(LEFT - 7, y(value) + 3.5, format.quantity(value, "flop/s"), "tick", "end"))
+        body.append(text(LEFT - 7, y(value) + 3.5, format.tick(value, "flop/s"), "tick", "end"))
     body.append(text((LEFT + width - RIGHT) / 2, height - 8, "flop per byte moved", "axis-title", "middle"))
     return body
 
@@ -60,27 +60,36 @@ def _slope(slope: Bandwidth, roofline: Roofline, x: Scale, y: Scale, limits: tup
     return path(ends, f"roof {slope.kind}") + (said if fits else "")
 
 
-def _peaks(roofline: Roofline, x: Scale, y: Scale, x_low: float, right: float) -> list[str]:
-    """Draw each peak from its ridge to the right edge; peaks of the same height share a line and a name."""
+Box = tuple[float, float, float, float]  # middle x, middle y, width, height
+
+
+def _peaks(roofline: Roofline, x: Scale, y: Scale, x_low: float, right: float) -> tuple[list[str], list[Box]]:
+    """Draw each peak from its ridge to the right edge; peaks of the same height share a line and a name.
+
+    Returns the elements, and the room that the names take.
+    """
     by_height: dict[float, list[str]] = {}
     for dtype, peak in roofline.peaks:
         by_height.setdefault(peak, []).append(dtype.removesuffix("_tensor"))
-    body = []
+    body: list[str] = []
+    names: list[Box] = []
     above = -math.inf
     for peak, dtypes in by_height.items():
         ridge = peak / roofline.bandwidths[0].value if roofline.bandwidths else x_low
         start = min(max(x(max(ridge, x_low)), LEFT), right - 20)
         body.append(path([(start, y(peak)), (right, y(peak))], "roof peak"))
         at = max(y(peak) - 5, above + 12)
-        body.append(text(right - 2, at, f"{', '.join(dtypes)} {format.quantity(peak, 'flop/s')}", "roof-name", "end"))
+        name = f"{', '.join(dtypes)} {format.quantity(peak, 'flop/s')}"
+        body.append(text(right - 2, at, name, "roof-name", "end"))
+        names.append((right - 2 - len(name) * 3.2, at - 4, len(name) * 6.4, 11.0))
         above = at
-    return body
+    return body, names
 
 
-def _numbers(dots: list[Dot], x: Scale, y: Scale) -> list[str]:
-    """Put each dot's number where it covers neither a dot nor a number, as far as there is room."""
+def _numbers(dots: list[Dot], x: Scale, y: Scale, names: list[Box]) -> list[str]:
+    """Put each dot's number where it covers neither a dot nor a name nor a number, as far as there is room."""
     spots = [(x(dot.intensity), y(dot.rate)) for dot in dots]
-    taken = [(sx, sy, 9.0, 9.0) for sx, sy in spots]
+    taken = [*names, *((sx, sy, 9.0, 9.0) for sx, sy in spots)]
     body = []
     for dot, (sx, sy) in zip(dots, spots, strict=True):
         free = next((place for place in PLACES if not _hits((sx + place[0], sy + place[1]), taken)), PLACES[0])
@@ -92,7 +101,7 @@ def _numbers(dots: list[Dot], x: Scale, y: Scale) -> list[str]:
     return body
 
 
-def _hits(at: tuple[float, float], taken: list[tuple[float, float, float, float]]) -> bool:
+def _hits(at: tuple[float, float], taken: list[Box]) -> bool:
     return any(
         abs(at[0] - x) < (LABEL_WIDTH + width) / 2 and abs(at[1] - y) < (LABEL_HEIGHT + height) / 2
         for x, y, width, height in taken
@@ -106,10 +115,11 @@ def draw(roofline: Roofline, width: float, height: float, css: str = "") -> str:
     y = logarithmic(*ys, height - BOTTOM, TOP)
     body = _grid(x, y, xs, ys, (width, height))
     body += [_slope(slope, roofline, x, y, (*xs, *ys)) for slope in roofline.bandwidths]
-    body += _peaks(roofline, x, y, xs[0], width - RIGHT)
+    peaks, names = _peaks(roofline, x, y, xs[0], width - RIGHT)
+    body += peaks
     for dot in roofline.dots:
         said = f"{dot.number}. {dot.label}: {dot.rate_text} at {dot.intensity_text}"
         body.append(circle(x(dot.intensity), y(dot.rate), 4.5, f"dot dom-{dot.domain}", said))
-    body += _numbers(roofline.dots, x, y)
+    body += _numbers(roofline.dots, x, y, names)
     label = f"Roofline of {roofline.device}: {format.count(len(roofline.dots), 'kernel')}, listed below"
     return svg(width, height, label, body, f"roofline {css}")

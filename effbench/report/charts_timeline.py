@@ -78,12 +78,12 @@ def _axis(strip: Strip, points: list[float], top: float, width: float) -> tuple[
     low, high = (low if strip.unit == "W" else low - pad), high + pad
     y = linear(low, high, top + STRIP, top)
     body = [text(LEFT, top - 7, strip.title, "strip-title")]
-    for tick in ticks(low, high, 3):
+    for tick in ticks(low, high, 4):
         body.append(line(LEFT, y(tick), width - RIGHT, y(tick), "grid"))
-        body.append(text(LEFT - 6, y(tick) + 3.5, format.quantity(tick, strip.unit), "tick", "end"))
+        body.append(text(LEFT - 6, y(tick) + 3.5, format.tick(tick, strip.unit), "tick", "end"))
     if limit:
         body.append(line(LEFT, y(limit), width - RIGHT, y(limit), "limit"))
-        said = f"{strip.limit_title} {format.quantity(limit, strip.unit)}"
+        said = f"{strip.limit_title} {format.tick(limit, strip.unit)}"
         body.append(text(width - RIGHT, top - 7, said, "tick", "end"))
     return body, low, high
 
@@ -105,23 +105,33 @@ def draw(record: Record, width: float, css: str = "") -> str:
     if not drawn:
         return ""
     end = max(p.t_s for p in record.timeline) or 1.0
-    height = TOP + len(drawn) * (STRIP + GAP) + 8
+    height = TOP + len(drawn) * (STRIP + GAP) - GAP + 24
     x = linear(0, end, LEFT, width - RIGHT)
     body = [
-        rect(x(start), TOP, x(stop) - x(start), height - TOP - GAP - 8, f"trial trial-{i % 2}", trial)
+        rect(x(start), TOP, x(stop) - x(start), height - TOP - 24, f"trial trial-{i % 2}", trial)
         for i, (start, stop, trial) in enumerate(spans(record.timeline))
     ]
     for i, (strip, lines) in enumerate(drawn):
         body += _strip(strip, lines, TOP + i * (STRIP + GAP), width, end)
     bottom = TOP + len(drawn) * (STRIP + GAP) - GAP
-    for tick in ticks(0, end, int(width // 110)):
+    for tick in _moments(end, int(width // 110)):
         body.append(line(x(tick), bottom, x(tick), bottom + 4, "axis"))
-        body.append(text(x(tick), bottom + 17, format.duration(tick) if tick else "0", "tick", "middle"))
+        body.append(text(x(tick), bottom + 17, _moment(tick, end), "tick", "middle"))
     body.append(line(LEFT, bottom, width - RIGHT, bottom, "axis"))
     said = ", ".join(strip.title.lower() for strip, _ in drawn)
     return svg(
         width, height, f"{said} over the {format.duration(end)} of the run".capitalize(), body, f"timeline {css}"
     )
+
+
+def _moments(end: float, wanted: int) -> list[float]:
+    """Choose round moments of the run: whole minutes when it is long."""
+    return [60 * minute for minute in ticks(0, end / 60, wanted)] if end > 300 else ticks(0, end, wanted)
+
+
+def _moment(seconds: float, end: float) -> str:
+    """Write a moment on the time axis, in minutes when the run is long."""
+    return f"{seconds / 60:g} min" if end > 300 else f"{seconds:g} s"
 
 
 def missing(record: Record) -> list[str]:

@@ -150,6 +150,18 @@ def quantity(value: float, unit: str, key: str = "") -> str:
     return str(written(value, unit, None, key))
 
 
+def tick(value: float, unit: str) -> str:
+    """Write a round number on an axis: `2 GHz`, `500 W`, `1 PFLOP/s`."""
+    factor, symbol = _scale(value, unit, "")
+    return f"{value / factor:,.4g} {symbol}".strip()
+
+
+def scientific(value: float) -> str:
+    """Write a small number as `3.1e-4`."""
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return "0" if value == 0 else f"{mantissa}e{int(exponent)}"
+
+
 def measured(value: float, unit: str, interval: Interval | None, key: str = "") -> str:
     """Write a figure with its interval: `794.5 ± 1.2 TFLOP/s`."""
     return str(written(value, unit, interval, key))
@@ -158,6 +170,11 @@ def measured(value: float, unit: str, interval: Interval | None, key: str = "") 
 def percent(share: float | None, digits: int = 3) -> str:
     """Write a fraction 0 to 1 as `80.3 %`; an absent one as a dash."""
     return "–" if share is None else f"{_plain(share * 100, digits)} %"
+
+
+def percent_range(low: float, high: float) -> str:
+    """Write two fractions as `93.9 – 95.0 %`."""
+    return f"{percent(low).removesuffix(' %')} – {percent(high)}"
 
 
 def points(share: float | None) -> str:

@@ -44,6 +44,18 @@ def _percent(fraction: float | None) -> str:
     return f"{px(100 * min(max(fraction or 0.0, 0.0), 1.0))}%"
 
 
+def _ticked(text: str) -> Any:
+    """Escape `text` and set what stands between backticks as code."""
+    from markupsafe import Markup, escape
+
+    pieces = text.split("`")
+    if len(pieces) % 2 == 0:
+        return escape(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if i % 2 else escape(piece) for i, piece in enumerate(pieces)
+    )
+
+
 @cache
 def _template(folder: str) -> Any:
     """Compile the template once per process."""
@@ -57,6 +69,7 @@ def _template(folder: str) -> Any:
         lstrip_blocks=True,
     )
     environment.globals["pct"] = _percent
+    environment.filters["ticked"] = _ticked
     return environment.get_template("scorecard.html.j2")
 
 
@@ -99,7 +112,7 @@ def _evidence(shown: View) -> dict[str, Any]:
     spreads = view_evidence.spreads(record)
     return {
         "rooflines": _rooflines(record),
-        "spreads": [(spread, Markup(charts_spread.draw(spread))) for spread in spreads],
+        "spreads": [(spread, Markup(charts_spread.draw(spread)), charts_spread.scale(spread)) for spread in spreads],
         "trials": view_evidence.trials(record),
         "node": view_evidence.node(record.inventory_before),
         "devices": [view_evidence.device(a) for a in record.inventory_before.accelerators],

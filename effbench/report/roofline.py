@@ -81,13 +81,14 @@ def _bandwidths(accelerator: Accelerator, pairs: list[tuple[Trial, Measurement]]
     return [*found, Bandwidth(max(rates), "measured")] if rates else found
 
 
-def _roof(peak: float | None, bandwidth: float | None, intensity: float) -> tuple[float | None, str]:
-    """The lower of both roofs at `intensity`, and which one it is."""
-    if peak is None:
+def _roof(peak: float | None, bandwidth: float | None, intensity: float, emulated: bool) -> tuple[float | None, str]:
+    """The lower of both roofs at `intensity`, and which one it is. What is emulated has none."""
+    if emulated:
         return None, ""
-    if bandwidth is not None and bandwidth * intensity < peak:
-        return bandwidth * intensity, "memory"
-    return peak, "compute"
+    memory = None if bandwidth is None else bandwidth * intensity
+    if memory is not None and (peak is None or memory < peak):
+        return memory, "memory"
+    return (peak, "compute") if peak is not None else (None, "")
 
 
 def _reason_absent(trial: Trial, measurement: Measurement) -> str:
@@ -127,10 +128,10 @@ def roofline(record: Record, device: str) -> Roofline | None:
 
 def _dot(number: int, trial: Trial, step_s: float, peak: float | None, slopes: list[Bandwidth]) -> Dot:
     intensity, rate = trial.work.flop / trial.work.memory_bytes, trial.work.flop / step_s
-    roof, bound = _roof(peak, slopes[0].value if slopes else None, intensity)
+    roof, bound = _roof(peak, slopes[0].value if slopes else None, intensity, trial.emulated)
     return Dot(
         number=number,
-        label=label(trial.id, True),
+        label=label(trial.id),
         domain=trial.outputs[0].key.split(".", 1)[0] if trial.outputs else "compute",
         intensity=intensity,
         rate=rate,

@@ -1,5 +1,6 @@
 """What every format tells, decided once: verdict and reasons, waterfalls, domains, figures, findings."""
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,6 +22,24 @@ from effbench.report.view_judged import (
 from effbench.report.view_metrics import MetricView
 
 Document = TypeVar("Document", bound=msgspec.Struct)
+CAUSES = {"fail": "What failed", "undecided": "What is undecided", "not_rated": "What is not rated, and why"}
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """One thing that keeps the node from a plain pass."""
+
+    what: str
+    why: str
+    next_step: str
+
+
+class CauseGroup(msgspec.Struct, frozen=True):
+    """The causes of one kind: failed, undecided, not rated."""
+
+    title: str
+    sign: str
+    tone: str
+    causes: list[Cause]
 
 
 class View(msgspec.Struct, frozen=True):
@@ -41,7 +60,7 @@ class View(msgspec.Struct, frozen=True):
     summary: str
     notice: str
     facts: list[tuple[str, str]]
-    unrated: list[tuple[str, str]]
+    causes: list[CauseGroup]
     waterfalls: list[WaterfallView]
     gates: list[ReasonView]
     domains: list[DomainView]
@@ -50,20 +69,26 @@ class View(msgspec.Struct, frozen=True):
     findings: list[FindingGroup]
 
 
-def _scrub(value: Any) -> Any:
-    """Clean every string in a tree of builtins, keys included."""
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """Change every string in a tree of builtins, keys included."""
     if isinstance(value, str):
-        return format.clean(value)
+        return change(value)
     if isinstance(value, dict):
-        return {format.clean(str(name)): _scrub(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_scrub(inner) for inner in value]
+        return {change(str(name)): _mapped(inner, change) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_mapped(inner, change) for inner in value]
     return value
 
 
 def scrubbed(document: Document) -> Document:
     """Return the document with every string cleaned: names come from drivers and may hold anything."""
-    return msgspec.convert(_scrub(msgspec.to_builtins(document)), type(document))
+    return msgspec.convert(_mapped(msgspec.to_builtins(document), format.clean), type(document))
+
+
+def spelled(view: View) -> View:
+    """Return the view in plain ASCII, before it is laid out: `±` takes three cells there."""
+    bare = msgspec.structs.replace(view, record=None)
+    return msgspec.convert(_mapped(msgspec.to_builtins(bare), format.to_ascii), View)
 
 
 def _hardware(card: Scorecard) -> str:
@@ -93,13 +118,24 @@ def _facts(card: Scorecard, grade: Grade | None, record: Record | None) -> list[
     return facts
 
 
-def _unrated(grade: Grade | None, gates: list[ReasonView], domains: list[DomainView]) -> list[tuple[str, str]]:
-    """What carries no rating, and why."""
+def _causes(grade: Grade | None, gates: list[ReasonView], domains: list[DomainView]) -> list[CauseGroup]:
+    """Say what keeps the node from a plain pass: what failed, what is undecided, what carries no rating and why."""
     if grade is None:
-        return [("Everything", "No policy was applied. Run `effbench grade` on the run folder to get a verdict.")]
-    whole = [("The node", "; ".join(grade.reasons))] if grade.verdict == "not_rated" and grade.reasons else []
-    missing = [(gate.title, gate.text) for gate in gates if gate.outcome == "not_rated"]
-    return whole + missing + [(domain.title, domain.summary) for domain in domains if domain.outcome == "not_rated"]
+        title = "Not graded"
+        return [CauseGroup(title, "–", "none", [Cause("Everything", "No policy was applied.", "`effbench grade RUN`")])]
+    groups = []
+    for outcome in ("fail", "undecided", "not_rated"):
+        whole = [Cause("The node", reason, "") for reason in grade.reasons if outcome == grade.verdict == "not_rated"]
+        rules = [(gate, gate.title) for gate in gates if gate.outcome == outcome]
+        for domain in domains:
+            mine = [(reason, reason.title) for reason in domain.reasons if reason.outcome == outcome]
+            if domain.outcome == outcome and not mine:
+                whole.append(Cause(domain.title, f"The domain reaches {domain.range_text} of the reference.", ""))
+            rules += [(reason, f"{domain.title}: {title}") for reason, title in mine]
+        causes = whole + [Cause(title, rule.sentence, rule.next_step) for rule, title in rules]
+        if causes:
+            groups.append(CauseGroup(CAUSES[outcome], *words.OUTCOMES[outcome][1:], list(dict.fromkeys(causes))))
+    return groups
 
 
 def _verdict(grade: Grade | None) -> tuple[str, str, str, str]:
@@ -122,10 +158,9 @@ def build(card: Scorecard, grade: Grade | None, record: Record | None) -> View:
     grade = None if grade is None else scrubbed(grade)
     record = None if record is None else scrubbed(record)
     rows = view_metrics.rows(card)
-    by_stem = {row.stem: row for row in reversed(rows)} | {row.stem: row for row in rows if row.fractions}
     names = {device.key: device.part_title or device.name for device in card.devices}
-    gates = [reason_view(reason, by_stem) for reason in grade.gates] if grade else []
-    domains = [domain_view(domain, by_stem) for domain in grade.domains] if grade else []
+    gates = [reason_view(reason) for reason in grade.gates] if grade else []
+    domains = [domain_view(domain) for domain in grade.domains] if grade else []
     falls = [waterfall_view(fall, names.get(fall.device, "")) for fall in card.waterfalls]
     outcome, word, sign, tone = _verdict(grade)
     rated = [reason.metric for domain in grade.domains for reason in domain.reasons] if grade else []
@@ -145,7 +180,7 @@ def build(card: Scorecard, grade: Grade | None, record: Record | None) -> View:
         summary=grade.summary if grade else "Measured, not judged.",
         notice=words.OUTCOME_NOTES.get(card.outcome, ""),
         facts=_facts(card, grade, record),
-        unrated=_unrated(grade, gates, domains),
+        causes=_causes(grade, gates, domains),
         waterfalls=sorted(falls, key=lambda fall: fall.last),
         gates=gates,
         domains=domains,

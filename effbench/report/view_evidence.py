@@ -52,19 +52,20 @@ class DeviceFacts(msgspec.Struct, frozen=True):
     facts: list[tuple[str, str]]
 
 
-def label(trial_id: str, alone: bool) -> str:
-    """Shorten a trial's id for display: the device is left out where there is only one."""
-    return trial_id.rsplit("@", 1)[0] if alone else trial_id
+def label(trial_id: str) -> str:
+    """Shorten a trial's id for display: its device is shown apart."""
+    return trial_id.rsplit("@", 1)[0]
 
 
 def _verified(measurement: Measurement) -> tuple[str, str]:
     verify = measurement.verify
     if verify is None:
         return "not verified", "none"
+    error, tolerance = format.scientific(verify.error), format.scientific(verify.tolerance)
     if not verify.ok:
-        return f"WRONG: error {verify.error:.1e}, tolerance {verify.tolerance:.1e}. {verify.detail}".strip(), "bad"
-    bits = {True: ", bits identical", False: ", bits differ", None: ""}[verify.bit_identical]
-    return f"error {verify.error:.1e} ≤ {verify.tolerance:.1e}{bits}", "good"
+        return f"WRONG: error {error} > {tolerance}. {verify.detail}".strip(), "bad"
+    bits = {True: ", same bits", False: ", bits differ", None: ""}[verify.bit_identical]
+    return f"error {error} ≤ {tolerance}{bits}", "good"
 
 
 def _params(trial: Trial) -> str:
@@ -129,23 +130,23 @@ def trials(record: Record) -> list[TrialView]:
     for m in record.measurements:
         word, sign, tone = words.STATUSES[m.status]
         verified, verified_tone = _verified(m) if m.status != "skipped" else ("", "none")
-        rejected = f" + {m.n_rejected} rejected" if m.n_rejected else ""
+        rejected = f", {m.n_rejected} rejected" if m.n_rejected else ""
         trial = by_id.get(m.trial)
         emulated = "emulated: no hardware unit, so no peak applies" if trial and trial.emulated else ""
         views.append(
             TrialView(
                 id=m.trial,
-                label=label(m.trial, alone),
-                device=m.device,
+                label=label(m.trial),
+                device="" if alone else m.device,
                 word=word,
                 sign=sign,
                 tone=tone,
                 step="" if m.step_s is None else format.measured(m.step_s.value, m.step_s.unit, m.interval),
                 relative=format.relative(m.interval, m.step_s.value) if m.step_s else "",
-                samples=f"{m.n_accepted:,}{rejected} in {format.count(len(m.rounds), 'round')}" if m.rounds else "",
+                samples=f"{m.n_accepted:,} in {format.count(len(m.rounds), 'round')}{rejected}" if m.rounds else "",
                 verified=verified,
                 verified_tone=verified_tone,
-                note="; ".join(note for note in (m.detail, emulated) if note),
+                note="; ".join(note for note in (m.detail.removeprefix(f"{word}: "), emulated) if note),
                 details=_details(trial, m),
             )
         )
@@ -162,8 +163,8 @@ def spreads(record: Record) -> list[SpreadView]:
             continue
         views.append(
             SpreadView(
-                label=label(m.trial, alone),
-                device=m.device,
+                label=label(m.trial),
+                device="" if alone else m.device,
                 step=format.duration(m.step_s.value),
                 relative=format.relative(m.interval, m.step_s.value),
                 quantiles={name: value / middle - 1 for name, value in m.quantiles_s.items()},

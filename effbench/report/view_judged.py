@@ -6,7 +6,6 @@ from effbench.model.finding import Finding
 from effbench.model.grade import DomainGrade, Reason
 from effbench.model.scorecard import Stage, Waterfall
 from effbench.report import format, words
-from effbench.report.view_metrics import FRACTIONS, MetricView
 
 UNCHANGED = 0.005  # a stage within half a per cent of the one before neither gains nor loses
 
@@ -22,6 +21,7 @@ class ReasonView(msgspec.Struct, frozen=True):
     sign: str
     tone: str
     text: str
+    sentence: str
     next_step: str
     observed: str
     required: str
@@ -99,36 +99,30 @@ class FindingGroup(msgspec.Struct, frozen=True):
     findings: list[FindingView]
 
 
-def _name(key: str, by_stem: dict[str, MetricView]) -> str:
-    """Name a rule by the figure it stands beside: `Matrix multiply bf16, of the reference`."""
-    stem, _, last = key.rpartition(".")
-    if last in FRACTIONS and stem in by_stem:
-        row = by_stem[stem]
-        return f"{' '.join(part for part in (row.title, row.variant) if part)}, {FRACTIONS[last]}"
-    text = words.metric(key)
-    return " ".join(part for part in (text.title, text.variant) if part)
-
-
-def reason_view(reason: Reason, by_stem: dict[str, MetricView]) -> ReasonView:
-    """Write one rule of the policy for people. `by_stem` finds the figure that a fraction belongs to."""
+def reason_view(reason: Reason) -> ReasonView:
+    """Write one rule of the policy for people."""
+    row = words.metric(reason.metric)
     word, sign, tone = words.OUTCOMES[reason.outcome]
-    sense = "≥" if words.metric(reason.metric).better == "higher" else "≤"
+    sense = "≥" if row.better == "higher" else "≤"
     observed = "" if reason.observed is None else format.quantity(reason.observed, reason.unit, reason.metric)
     if observed and reason.bound is not None and reason.bound != reason.observed:
-        end = "at best" if reason.outcome == "fail" else "at worst"
+        worst = (reason.bound < (reason.observed or 0.0)) == (row.better == "higher")
+        end = "at worst" if worst else "at best"
         observed += f" ({end} {format.quantity(reason.bound, reason.unit, reason.metric)})"
     notes = ["provisional reference"] if reason.provisional else []
     notes += ["disturbed evidence"] if reason.suspect else []
     required = "" if reason.threshold is None else format.quantity(reason.threshold, reason.unit, reason.metric)
+    sentence = f"{observed}, required {sense} {required}." if observed and required else reason.text
     return ReasonView(
         key=reason.metric,
-        title=_name(reason.metric, by_stem),
+        title=row.title,
         device=reason.device or "",
         outcome=reason.outcome,
         word=word,
         sign=sign,
         tone=tone,
         text=reason.text,
+        sentence=f"{reason.device}: {sentence}" if reason.device else sentence,
         next_step=reason.next_step,
         observed=observed,
         required=f"{sense} {required}" if required else "",
@@ -137,10 +131,10 @@ def reason_view(reason: Reason, by_stem: dict[str, MetricView]) -> ReasonView:
     )
 
 
-def domain_view(domain: DomainGrade, by_stem: dict[str, MetricView]) -> DomainView:
+def domain_view(domain: DomainGrade) -> DomainView:
     """Write one domain for people; its summary is the first reason that did not pass."""
     word, sign, tone = words.OUTCOMES[domain.outcome]
-    reasons = [reason_view(reason, by_stem) for reason in domain.reasons]
+    reasons = [reason_view(reason) for reason in domain.reasons]
     worst = next((reason for reason in reasons if reason.outcome == domain.outcome), None)
     low, high = domain.share_low, domain.share_high
     return DomainView(
@@ -159,7 +153,7 @@ def domain_view(domain: DomainGrade, by_stem: dict[str, MetricView]) -> DomainVi
         low=low,
         high=high,
         share_text=format.percent(domain.share),
-        range_text="" if low is None or high is None else f"{format.percent(low)} – {format.percent(high)}",
+        range_text="" if low is None or high is None else format.percent_range(low, high),
         role="critical" if domain.critical else "required" if domain.required else "not required",
         summary=worst.text if worst and domain.outcome != "pass" else "",
         threshold=next((reason.threshold for reason in domain.reasons if reason.threshold is not None), None),

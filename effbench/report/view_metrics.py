@@ -44,7 +44,6 @@ class MetricView(msgspec.Struct, frozen=True):
     stem: str
     domain: str
     title: str
-    variant: str
     text: str
     number: str
     spread: str
@@ -56,7 +55,7 @@ class MetricView(msgspec.Struct, frozen=True):
     meaning: str
     when_low: str
     shape: str
-    device: str
+    worst_device: str
     fractions: list[FractionView]
     devices: list[DeviceValue]
     evidence: list[str]
@@ -152,13 +151,13 @@ def _view(mine: list[Metric], fractions: list[FractionView]) -> MetricView:
         against = format.quantity(metric.ceiling.value, metric.ceiling.unit, metric.key)
         denominator = FractionView("held against", "", 0, "", against, source_text(metric.ceiling))
         own = [denominator, *fractions]
-    worst = str(metric.params.get("worst_device") or metric.device or "")
+    devices = _devices(mine)
+    worst = next((own.device for own in devices if own.worst), "")
     return MetricView(
         key=metric.key,
         stem=_stem(metric.key)[0],
         domain=metric.key.split(".", 1)[0],
         title=text.title,
-        variant=text.variant,
         text=str(figure),
         number=figure.number,
         spread=figure.spread,
@@ -170,9 +169,9 @@ def _view(mine: list[Metric], fractions: list[FractionView]) -> MetricView:
         meaning=text.meaning,
         when_low=text.when_low,
         shape=_shape(metric),
-        device=worst,
+        worst_device=worst,
         fractions=own,
-        devices=_devices(mine),
+        devices=devices,
         evidence=metric.evidence,
     )
 

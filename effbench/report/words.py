@@ -51,10 +51,9 @@ OUTCOME_NOTES = {
 
 
 class MetricWords(msgspec.Struct, frozen=True):
-    """The texts of one metric: a title, the segments that vary, what it means, what to do when it is bad."""
+    """The texts of one metric: a title, what it means, what to do when it is bad, which direction is better."""
 
     title: str
-    variant: str
     meaning: str
     when_low: str
     pattern: str
@@ -70,21 +69,13 @@ class FindingWords(msgspec.Struct, frozen=True):
     do: str
 
 
-def variant(key: str, pattern: str) -> str:
-    """Pick the segments of `key` that the `*` of `pattern` stand for: `fwd d128`."""
-    segments, places = key.split("."), pattern.split(".")
-    if len(segments) != len(places):
-        return ".".join(segments[1:-1])
-    return " ".join(segment for segment, place in zip(segments, places, strict=True) if place == "*")
-
-
 def metric(key: str) -> MetricWords:
     """Look up the texts of a metric; a key without a row is shown as it is."""
     row = metrics.lookup(key)
     if row is None:
         lower = key.startswith("health.") or key.endswith((".latency", ".time"))
-        return MetricWords(clean(key), "", "", "", key, "lower" if lower else "higher")
-    return MetricWords(row.title, clean(variant(key, row.pattern)), row.meaning, row.when_low, row.pattern, row.better)
+        return MetricWords(clean(key), "", "", key, "lower" if lower else "higher")
+    return MetricWords(clean(row.title), row.meaning, row.when_low, row.pattern, row.better)
 
 
 def finding(code: str) -> FindingWords:
