@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from msgspec import inspect
@@ -12,13 +12,15 @@ from msgspec import inspect
 from effbench.catalog.shape import Mistake, choices, conclude, mistakes, open_as, place
 from effbench.catalog.yaml import Document, Where
 from effbench.model.digest import digest as digest_of
-from effbench.model.suite import Suite
+from effbench.model.suite import DeviceClass, Suite
 
 __all__ = ["SCHEMA", "digest", "load_suite"]
 
 SCHEMA = "effbench.suite/1"
 
 Kernels = Mapping[str, type[msgspec.Struct]]
+
+_CLASSES: tuple[DeviceClass, ...] = get_args(DeviceClass)
 
 # A suite with more trials than this in one workload is not checked further; the budget will say so.
 _COMBINATIONS_MAX = 10_000
@@ -79,7 +81,7 @@ def _suite(value: dict[str, Any]) -> Iterator[Mistake]:
 
 def _workloads(document: Document, kernels: Kernels | None) -> Iterator[Mistake]:
     workloads = document.value.get("workloads")
-    seen: dict[str, int] = {}
+    seen: dict[tuple[str, str], int] = {}
     classes = set(document.value["rounds"]) if isinstance(document.value.get("rounds"), dict) else None
     for number, workload in enumerate(workloads if isinstance(workloads, list) else []):
         where: Where = ("workloads", number)
@@ -97,16 +99,22 @@ def _workloads(document: Document, kernels: Kernels | None) -> Iterator[Mistake]
         yield from _parameters(workload, where, name, kernels[name])
 
 
-def _identity(workload: dict[str, Any], where: Where, seen: dict[str, int], document: Document) -> Iterator[Mistake]:
-    name = workload.get("id")
+def _identity(
+    workload: dict[str, Any], where: Where, seen: dict[tuple[str, str], int], document: Document
+) -> Iterator[Mistake]:
+    """An id is unique on each device class, so that the same work may be timed longer on a slower class."""
+    name, wanted = workload.get("id"), workload.get("on")
     if not isinstance(name, str):
         return
     if not _ID.fullmatch(name):
         yield Mistake((*where, "id"), f"{name!r}: an id is lower-case letters, digits and . _ - between them")
-    elif name in seen:
-        yield Mistake((*where, "id"), f"the id {name!r} is taken by the workload on line {seen[name]}")
-    else:
-        seen[name] = document.marks.get((*where, "id"), (0, 0))[0]
+        return
+    classes = [kind for kind in _CLASSES if not isinstance(wanted, list) or kind in wanted]
+    taken = [seen[name, kind] for kind in classes if (name, kind) in seen]
+    if taken:
+        yield Mistake((*where, "id"), f"the id {name!r} is taken by the workload on line {taken[0]}")
+    line = document.marks.get((*where, "id"), (0, 0))[0]
+    seen.update({(name, kind): line for kind in classes if (name, kind) not in seen})
 
 
 def _classes(workload: dict[str, Any], where: Where, classes: set[str] | None) -> Iterator[Mistake]:
@@ -116,7 +124,7 @@ def _classes(workload: dict[str, Any], where: Where, classes: set[str] | None) -
     if not wanted:
         yield Mistake((*where, "on"), "`on` is empty, so the workload would never run; leave it out to run everywhere")
     for number, kind in enumerate(wanted):
-        if classes is not None and kind in ("gpu", "cpu") and kind not in classes:
+        if classes is not None and kind in _CLASSES and kind not in classes:
             yield Mistake((*where, "on", number), f"the suite has no rounds for {kind}")
 
 
