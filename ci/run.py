@@ -28,7 +28,7 @@ ARTEFACTS = (
 
 def asked_folder(words: Sequence[str]) -> Path | None:
     """The run folder that the arguments name (`-o DIR`, `-oDIR`, `--resume RUN`, `--resume=RUN`), if they name one."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words, ""][1:], strict=True):
         if word in ("-o", "--resume") and following:
             return ROOT / following
         if word.startswith("--resume="):

@@ -84,14 +84,16 @@ def test_an_older_scorecard_in_the_way_is_not_this_runs(ending, tmp_path):
         (["--resume", "x", "--json"], "x"),
         (["--only", "compute.*"], None),
         (["-o"], None),
+        ([], None),
     ],
 )
 def test_the_folder_that_was_asked_for_is_looked_at(ending, words, folder):
     assert ending.asked_folder(words) == (ROOT / folder if folder else None)
 
 
+@pytest.mark.parametrize("words", [["node/quick", "-o", "reports/runs/x"], []])
 @pytest.mark.parametrize(("code", "whole", "expected"), [(4, True, 0), (3, False, 3), (2, False, 2)])
-def test_the_last_line_names_verdict_and_exit_code(ending, tmp_path, code, whole, expected):
+def test_the_last_line_names_verdict_and_exit_code(ending, tmp_path, words, code, whole, expected):
     """The script itself, beside an `effbench` that ends as told."""
     (tmp_path / "ci").mkdir()
     (tmp_path / "ci" / "run.py").write_bytes((ROOT / "ci" / "run.py").read_bytes())
@@ -99,13 +101,13 @@ def test_the_last_line_names_verdict_and_exit_code(ending, tmp_path, code, whole
     binary.mkdir()
     (binary / "python").symlink_to(sys.executable)
     if whole:
-        lay(tmp_path / "out", ending.ARTEFACTS, "undecided", "B")
+        lay(tmp_path / "reports" / "runs" / "x", ending.ARTEFACTS, "undecided", "B")
     (binary / "effbench").write_text(f'#!/bin/sh\necho "called: $*"\nexit {code}\n', encoding="utf-8")
     (binary / "effbench").chmod(0o755)
-    words = [binary / "python", tmp_path / "ci" / "run.py", "node/quick", "-o", "out"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
+    command = [binary / "python", tmp_path / "ci" / "run.py", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
     assert done.returncode == expected, done.stderr
-    assert done.stdout.splitlines()[0] == "called: run node/quick -o out"
+    assert done.stdout.splitlines()[0] == " ".join(["called: run", *words])
     last = done.stdout.splitlines()[-1]
     assert f"ended with {code}" in last
     assert ("verdict undecided, grade B" in last) is whole
