@@ -33,7 +33,7 @@ def command(name: str, as_json: bool) -> int:
         near = difflib.get_close_matches(name, known, 3, 0.5)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise InputError(
-            f"neither a finding nor a metric is called {name!r}{hint} `effbench list metrics` lists the keys"
+            f"neither a finding nor a metric is called {name!r}{hint}; `effbench list metrics` lists the keys"
         )
     if as_json:
         options.emit_json(lines)

@@ -35,8 +35,12 @@ def command(suite: str, device: str, only: str | None, fake: str | None, workloa
         lines += ["", "Not applicable here:"] + [f"  {t.id}: {t.skipped}" for t in skipped]
     lines += [
         "",
-        f"{len(running)} trials, {todo.rounds_min} to {todo.rounds_max} rounds in fresh processes, shuffled in each",
+        f"{len(running)} trials, {_rounds(todo.rounds_min, todo.rounds_max)} in fresh processes, shuffled in each",
         f"about {todo.expected_s:.0f} s for {todo.rounds_min} rounds; budget {todo.budget_s:.0f} s, enforced",
     ]
     options.emit("\n".join(lines))
     return 0
+
+
+def _rounds(least: int, most: int) -> str:
+    return f"{least} rounds" if least == most else f"{least} to {most} rounds"

@@ -133,13 +133,15 @@ class Engine:
         """Run every trial of one device once, in fresh processes: one, and one more after each loss."""
         waiting = [t for t in planning.order(self.plan, number, accelerator.key) if self._history.runnable(t)]
         losses, soaked = 0, False
+        left_out: list[str] = []
         while waiting and losses <= LOSSES_MAX:
             stage = self._open(number, accelerator)
             if stage is None:
                 losses = LOSSES_MAX + 1
             while stage is not None and waiting and stage.alive:
                 trial = waiting.pop(0)
-                if not self._fits(trial, number):
+                if self._history.expected_s(trial) > self._left_s():
+                    left_out.append(trial.id)
                     continue
                 soak_s = 0.0 if soaked or trial.procedure.mode not in SOAKED_MODES else SOAK_S[accelerator.kind]
                 soaked = soaked or soak_s > 0
@@ -150,6 +152,7 @@ class Engine:
             self._stage = None
             if self._abandoned:
                 return
+        self._leave_out(left_out, number, accelerator.key)
         for trial in waiting:
             self._lose(trial, number, f"not run: {losses} workers were lost in this round")
 
@@ -169,14 +172,14 @@ class Engine:
         self._abandoned |= stage.abandoned
         return None
 
-    def _fits(self, trial: Trial, number: int) -> bool:
-        """Is there time left for this trial? If not, it is left out of this round and counted."""
-        if self._history.expected_s(trial) <= self._left_s():
-            return True
-        self._history.skip_for_time(trial)
-        message = f"{trial.id} was left out of round {number + 1}: {self._left_s():.0f} s of the budget were left"
-        self._note(Finding("budget-exhausted", "warning", message, trial=trial.id))
-        return False
+    def _leave_out(self, names: list[str], number: int, device: str) -> None:
+        """Count and name the trials of a round that no longer fitted into the budget."""
+        if not names:
+            return
+        self._history.cut_short = True
+        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        message = f"{len(names)} trials did not fit into the budget in round {number + 1}: {shown}"
+        self._note(Finding("budget-exhausted", "warning", message, device=device))
 
     def _trial(self, stage: Stage, trial: Trial, number: int, soak_s: float) -> int:
         """Measure one trial, journal it, and return 1 when it cost the worker."""
@@ -184,7 +187,7 @@ class Engine:
         total = self._history.total()
         self.display.trial(trial, number, self._done, max(total, self._done), self._history.left_s(number))
         began = time.monotonic()
-        deadline_s = max(1.0, min(trial.deadline_s + soak_s, self._left_s() + REPORT_RESERVE_S / 2))
+        deadline_s = max(1.0, min(trial.deadline_s + soak_s, self._left_s()))
         answer = stage.measure(trial, soak_s, deadline_s, self._progress)
         took = time.monotonic() - began
         events = [*answer.events, *self._telemetry()]

@@ -23,6 +23,8 @@ def health(readings: Sequence[Telemetry], wall_s: float, killed: bool, findings:
     first = {name: value for reading in reversed(counted) for name, value in reading.counters.items()}
     last = {name: value for reading in counted for name, value in reading.counters.items()}
     figures = {name: max(r.counters.get(name, 0.0) for r in counted) for name in STATES if name in last}
+    if set(counted[-1].counters) - {"device_lost", "bad_readings"}:
+        figures.setdefault("device_lost", 0.0)  # it still answered at the end
     for name, key in GROWING.items():
         if name in first and name in last:
             figures[key] = max(0.0, last[name] - first[name])

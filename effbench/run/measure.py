@@ -17,6 +17,7 @@ PROGRESS_EVERY_S = 1.0
 STEADY_SPREAD = 0.01
 SOAK_BLOCK_S = 0.1
 PILOT_REPEATS = 3
+BATCH_MAX = 200_000
 
 
 class Outbox(Protocol):
@@ -30,14 +31,13 @@ class Outbox(Protocol):
 
 
 def measure(step: Step, trial: Trial, rig: Rig, round_number: int, soak_s: float, outbox: Outbox) -> None:
-    """Run `trial` once and close it. A wrong result closes it as `failed`: its samples are then worth nothing."""
+    """Run `trial` once and close it. A wrong result closes it as `failed`: its samples are then worth nothing.
+
+    The whole result is verified once, after the timed region, when the device is as warm as it gets; fingerprints
+    of the same inputs tie every earlier output to that verified one.
+    """
     guard = Fingerprints(step, trial, outbox)
-    outbox.progress(Progress(trial.id, 0.0, phase="verifying"))
-    before = step.verify()
     guard.learn()
-    if not before.ok:
-        _close(outbox, trial, round_number, step, guard.attach(before), "failed", f"wrong result: {before.detail}")
-        return
     procedure = trial.procedure
     if procedure.mode == "once":
         for sample in cast(OwnPass, step).samples(max(1.0, trial.deadline_s * 0.8)):
@@ -47,9 +47,9 @@ def measure(step: Step, trial: Trial, rig: Rig, round_number: int, soak_s: float
         soak = _soak(step, rig, procedure, soak_s, outbox, trial.id)
         _sample(step, rig, trial, soak.batch, outbox, guard)
         facts = {"steady": float(soak.steady), "soak_s": soak.seconds}
-    after = step.verify()
+    outbox.progress(Progress(trial.id, 0.0, phase="verifying"))
     guard.check()
-    verdict = guard.attach(after if after.error >= before.error or not after.ok else before)
+    verdict = guard.attach(step.verify())
     status, detail = ("done", "") if verdict.ok else ("failed", f"wrong result: {verdict.detail}")
     _close(outbox, trial, round_number, step, verdict, status, detail, facts)
 
@@ -125,11 +125,12 @@ def _soak(step: Step, rig: Rig, procedure: Procedure, soak_s: float, outbox: Out
     started = rig.monotonic()
     told = started
     n, blocks = 1, list[float]()
+    alone = procedure.mode in ("latency", "burst")
     while True:
         timing = rig.time(step.run, 0, n)
         per_step = max(timing.device_s / n, 1e-9)
         blocks.append(per_step)
-        n = max(1, int(-(-max(procedure.batch_min_s, SOAK_BLOCK_S) // per_step)))
+        n = 1 if alone else batch_of(max(procedure.batch_min_s, SOAK_BLOCK_S), per_step)
         now = rig.monotonic()
         steady = _steady(blocks)
         if now - started >= procedure.warmup_s and (steady or now - started >= limit):
@@ -138,8 +139,13 @@ def _soak(step: Step, rig: Rig, procedure: Procedure, soak_s: float, outbox: Out
             told = now
             outbox.progress(Progress(trial, now - started, len(blocks), per_step, phase="soaking"))
     typical = sorted(blocks)[len(blocks) // 2]
-    batch = 1 if procedure.mode in ("latency", "burst") else max(1, int(-(-procedure.batch_min_s // typical)))
+    batch = 1 if alone else batch_of(procedure.batch_min_s, typical)
     return Soak(batch, steady, rig.monotonic() - started)
+
+
+def batch_of(least_s: float, step_s: float) -> int:
+    """Repetitions that fill `least_s` seconds, at least one; bounded, because a step of no time would never end."""
+    return max(1, min(BATCH_MAX, int(-(-least_s // step_s))))
 
 
 def _steady(blocks: list[float]) -> bool:

@@ -47,10 +47,6 @@ class History:
     def _runnable(self) -> list[Trial]:
         return [t for t in self._plan.trials if t.skipped is None and self.runnable(t)]
 
-    def skip_for_time(self, trial: Trial) -> None:
-        """Count a trial that no longer fitted into the budget."""
-        self.cut_short = True
-
     def expected_s(self, trial: Trial) -> float:
         """Seconds that a trial takes: as it took before, or as planned."""
         return self._took_s.get(trial.id, trial.expected_s)
