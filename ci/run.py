@@ -8,7 +8,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,12 +37,26 @@ def asked_folder(words: Sequence[str]) -> Path | None:
     return None
 
 
-def whole(folder: Path, since: float) -> dict[str, Any] | None:
-    """The grade in a run folder that holds all eight artefacts, written after `since` (seconds since 1970).
+def stamps(words: Sequence[str]) -> dict[Path, tuple[int, int]]:
+    """The grades that a run with these arguments may write, each with its inode and time: what differs later is new."""
+    asked = asked_folder(words)
+    if asked is None:
+        grades = list((ROOT / "reports" / "runs").glob("*/grade.json"))
+    else:
+        grades = [(asked.parent if asked.is_file() else asked) / "grade.json"]
+    found = {path: path.stat() for path in grades if path.is_file()}
+    return {path: (state.st_ino, state.st_mtime_ns) for path, state in found.items()}
 
-    None when the folder is not whole, or was so before this run: one that is not empty is refused by `effbench run`.
-    """
-    if not all((folder / name).is_file() for name in ARTEFACTS) or (folder / "grade.json").stat().st_mtime < since:
+
+def written(before: dict[Path, tuple[int, int]], after: dict[Path, tuple[int, int]]) -> Path | None:
+    """The folder whose grade was written between two looks, the last one if there are several."""
+    new = [path for path, state in after.items() if before.get(path) != state]
+    return max(new, key=lambda path: after[path][1]).parent if new else None
+
+
+def whole(folder: Path) -> dict[str, Any] | None:
+    """The grade in a run folder that holds all eight artefacts, None when it is not whole."""
+    if not all((folder / name).is_file() for name in ARTEFACTS):
         return None
     try:
         json.loads((folder / "scorecard.json").read_text(encoding="utf-8"))
@@ -53,14 +66,9 @@ def whole(folder: Path, since: float) -> dict[str, Any] | None:
     return grade if isinstance(grade, dict) and "verdict" in grade else None
 
 
-def newest(folder: Path) -> Path | None:
-    """The run folder below `folder` whose grade was written last."""
-    return max(((path.stat().st_mtime, path.parent) for path in folder.glob("*/grade.json")), default=(0.0, None))[1]
-
-
-def closing(status: int, folder: Path | None, since: float) -> tuple[int, str]:
+def closing(status: int, folder: Path | None) -> tuple[int, str]:
     """Decide how `make run` ends: its status, and the last line."""
-    grade = whole(folder, since) if folder is not None else None
+    grade = whole(folder) if folder is not None else None
     if grade is None:
         why = f"effbench run ended with {status}" if status >= 0 else f"effbench run was ended by signal {-status}"
         return max(status, 1) if status >= 0 else 1, f"no whole scorecard: {why}"
@@ -70,15 +78,13 @@ def closing(status: int, folder: Path | None, since: float) -> tuple[int, str]:
 
 def main(words: Sequence[str]) -> int:
     """Run `effbench run` with these arguments, let it see Ctrl-C first, and name its verdict."""
-    since = time.time() - 2  # file systems round times, some to two seconds
     effbench = Path(sys.executable).parent / "effbench"
+    before = stamps(words)
     signal.signal(signal.SIGINT, lambda *_: None)  # the child gets it too, saves what was measured, and ends
     status = subprocess.run([str(effbench), "run", *words], check=False, cwd=ROOT).returncode
-    folder = asked_folder(words) or newest(ROOT / "reports" / "runs")
-    folder = folder.parent if folder is not None and folder.is_file() else folder
     if any(word in ("--help", "-h") for word in words):
         return status
-    result, line = closing(status, folder, since)
+    result, line = closing(status, written(before, stamps(words)))
     print(line, flush=True)
     return result
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +35,7 @@ def lay(folder: Path, names, verdict: str = "fail", grade: str | None = "F") -> 
 )
 def test_a_whole_scorecard_ends_well_whatever_the_verdict(ending, tmp_path, status, verdict):
     folder = lay(tmp_path / "run", ending.ARTEFACTS, verdict, None)
-    result, line = ending.closing(status, folder, 0)
+    result, line = ending.closing(status, folder)
     assert result == 0
     assert f"verdict {verdict}" in line
     assert f"ended with {status}" in line
@@ -44,35 +43,28 @@ def test_a_whole_scorecard_ends_well_whatever_the_verdict(ending, tmp_path, stat
 
 @pytest.mark.parametrize("status", [0, 2, 3, 130, -9])
 def test_no_scorecard_is_a_failure(ending, tmp_path, status):
-    assert ending.closing(status, None, 0)[0] != 0
-    assert ending.closing(status, tmp_path, 0)[0] != 0
+    assert ending.closing(status, None)[0] != 0
+    assert ending.closing(status, tmp_path)[0] != 0
 
 
 @pytest.mark.parametrize("gone", range(8))
 def test_all_eight_artefacts_are_needed(ending, tmp_path, gone):
     lay(tmp_path, [name for i, name in enumerate(ending.ARTEFACTS) if i != gone])
-    assert ending.closing(3, tmp_path, 0) == (3, "no whole scorecard: effbench run ended with 3")
+    assert ending.closing(3, tmp_path) == (3, "no whole scorecard: effbench run ended with 3")
 
 
 def test_a_torn_scorecard_is_none(ending, tmp_path):
     lay(tmp_path, ending.ARTEFACTS)
     (tmp_path / "scorecard.json").write_text('{"schema": "effb', encoding="utf-8")
-    assert ending.closing(1, tmp_path, 0)[0] == 1
+    assert ending.closing(1, tmp_path)[0] == 1
 
 
-def test_the_newest_run_counts(ending, tmp_path):
-    for age, name in ((500, "a"), (20, "c"), (90, "b")):
-        folder = lay(tmp_path / name, ending.ARTEFACTS)
-        os.utime(folder / "grade.json", (1_000_000 - age, 1_000_000 - age))
-    assert ending.newest(tmp_path) == tmp_path / "c"
-    assert ending.newest(tmp_path / "nothing") is None
-
-
-def test_an_older_scorecard_in_the_way_is_not_this_runs(ending, tmp_path):
-    folder = lay(tmp_path, ending.ARTEFACTS)
-    os.utime(folder / "grade.json", (1_000_000, 1_000_000))
-    assert ending.closing(2, folder, 999_999)[0] == 0
-    assert ending.closing(2, folder, 1_000_001)[0] == 2
+def test_only_what_this_run_wrote_counts(ending):
+    old = {Path("runs/a/grade.json"): (1, 100), Path("runs/b/grade.json"): (2, 300)}
+    assert ending.written(old, old) is None
+    assert ending.written({}, old) == Path("runs/b")
+    assert ending.written(old, {**old, Path("runs/c/grade.json"): (3, 301)}) == Path("runs/c")
+    assert ending.written(old, {**old, Path("runs/a/grade.json"): (4, 100)}) == Path("runs/a"), "written again"
 
 
 @pytest.mark.parametrize(
@@ -91,23 +83,40 @@ def test_the_folder_that_was_asked_for_is_looked_at(ending, words, folder):
     assert ending.asked_folder(words) == (ROOT / folder if folder else None)
 
 
-@pytest.mark.parametrize("words", [["node/quick", "-o", "reports/runs/x"], []])
-@pytest.mark.parametrize(("code", "whole", "expected"), [(4, True, 0), (3, False, 3), (2, False, 2)])
-def test_the_last_line_names_verdict_and_exit_code(ending, tmp_path, words, code, whole, expected):
-    """The script itself, beside an `effbench` that ends as told."""
+@pytest.fixture
+def site(ending, tmp_path):
+    """A checkout with the script, and an `effbench` beside it that ends as told and may write a scorecard."""
     (tmp_path / "ci").mkdir()
     (tmp_path / "ci" / "run.py").write_bytes((ROOT / "ci" / "run.py").read_bytes())
-    binary = tmp_path / "bin"
-    binary.mkdir()
-    (binary / "python").symlink_to(sys.executable)
-    if whole:
-        lay(tmp_path / "reports" / "runs" / "x", ending.ARTEFACTS, "undecided", "B")
-    (binary / "effbench").write_text(f'#!/bin/sh\necho "called: $*"\nexit {code}\n', encoding="utf-8")
-    (binary / "effbench").chmod(0o755)
-    command = [binary / "python", tmp_path / "ci" / "run.py", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    lay(tmp_path / "template", ending.ARTEFACTS, "undecided", "B")
+
+    def call(code: int, writes: bool, *words: str) -> subprocess.CompletedProcess[str]:
+        lines = ["#!/bin/sh", 'echo "called: $*"', "mkdir -p reports/runs" if writes else ":"]
+        lines += ["cp -r template reports/runs/x" if writes else ":", f"exit {code}"]
+        (tmp_path / "bin" / "effbench").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (tmp_path / "bin" / "effbench").chmod(0o755)
+        command = [tmp_path / "bin" / "python", tmp_path / "ci" / "run.py", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
+
+    return call
+
+
+@pytest.mark.parametrize("words", [["node/quick", "-o", "reports/runs/x"], []])
+@pytest.mark.parametrize(("code", "writes", "expected"), [(4, True, 0), (3, False, 3), (2, False, 2)])
+def test_the_last_line_names_verdict_and_exit_code(site, words, code, writes, expected):
+    done = site(code, writes, *words)
     assert done.returncode == expected, done.stderr
     assert done.stdout.splitlines()[0] == " ".join(["called: run", *words])
     last = done.stdout.splitlines()[-1]
     assert f"ended with {code}" in last
-    assert ("verdict undecided, grade B" in last) is whole
+    assert ("verdict undecided, grade B" in last) is writes
+
+
+@pytest.mark.parametrize("words", [["-o", "reports/runs/x"], ["--resume", "reports/runs/x/record.json"], []])
+def test_a_scorecard_of_an_earlier_run_is_not_this_runs(site, words):
+    assert site(0, True).returncode == 0
+    done = site(2, False, *words)
+    assert done.returncode == 2
+    assert "no whole scorecard" in done.stdout.splitlines()[-1]
