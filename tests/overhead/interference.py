@@ -59,9 +59,8 @@ def main() -> None:
     rng = np.random.default_rng(1)
     medians = np.median(rng.choice(logs, (4000, len(logs))), axis=1)
     low, high = np.exp(np.percentile(medians, [2.5, 97.5])) - 1
-    print(
-        f"telemetry slows fp32 GEMM blocks of {BLOCK_S} s by {np.exp(np.median(logs)) - 1:+.2%} [{low:+.2%}, {high:+.2%}]"
-    )
+    slower = np.exp(np.median(logs)) - 1
+    print(f"telemetry slows fp32 GEMM blocks of {BLOCK_S} s by {slower:+.2%} [{low:+.2%}, {high:+.2%}]")
     print(f"({PAIRS} interleaved pairs; target 0.5 %, upper end 1 %; the telemetry child used {used:.2f} s of CPU)")
     print(f"one redraw of the live display: {redraw_ms():.1f} ms of CPU, at most once a second, never inside a block")
 

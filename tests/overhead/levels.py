@@ -41,9 +41,6 @@ with tempfile.TemporaryDirectory() as folder:
     size = sum(path.stat().st_size for path in run.iterdir())
 measuring = resident[: int(len(resident) * 0.9)]
 print(f"{SUITE} on {os.cpu_count()} cores: {wall:.0f} s of a budget of {record.plan.budget_s:.0f} s, exit code {code}")
-print(
-    f"outcome {record.outcome}, {record.rounds_done} rounds, {record.measured_s / wall:.0%} of the time measured or soaked"
-)
-print(
-    f"parent: {max(measuring, default=0) / 1e6:.0f} MB at most while measuring (target 150 MB); {size / 1e6:.1f} MB on disk"
-)
+share, most = record.measured_s / wall, max(measuring, default=0) / 1e6
+print(f"outcome {record.outcome}, {record.rounds_done} rounds, {share:.0%} of the time measured or soaked")
+print(f"parent: {most:.0f} MB at most while measuring (target 150 MB); {size / 1e6:.1f} MB on disk")
