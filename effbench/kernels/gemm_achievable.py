@@ -143,7 +143,7 @@ class AchievableStep:
         self._multiply = products.multiplier(params.dtype, rig.device, fast_accumulation=True)
         middle = sides[len(sides) // 2]
         self._aim((middle, middle, middle))
-        self._tried: dict[tuple[int, ...], float] = {}
+        self._tried: dict[tuple[int, ...], list[float]] = {}
         self._cut_short = False
         self._searched_s = 0.0
 
@@ -189,7 +189,7 @@ class AchievableStep:
             best = search(axes, evaluate, evaluations, self._rig.seed).best
         except _TimeIsUpError:
             self._cut_short = True
-            best = max(self._tried, key=lambda shape: self._tried[shape])
+            best = max(self._tried, key=lambda shape: statistics.median(self._tried[shape]))
         self._searched_s = self._rig.monotonic() - started
         self._aim(best)
         self.run(0)
@@ -206,7 +206,7 @@ class AchievableStep:
         self.run(0)
         times = [sample.device_s / sample.inner_steps for sample in (self._burst() for _ in range(SEARCH_REPEATS))]
         rate = STEP_FLOP / max(statistics.median(times), 1e-12)
-        self._tried[tuple(shape)] = rate
+        self._tried.setdefault(tuple(shape), []).append(rate)
         return rate
 
     def _fresh(self) -> "torch.Tensor":
@@ -227,13 +227,13 @@ class AchievableStep:
         return None
 
     def facts(self) -> dict[str, float]:
-        """The winner's shape, how many shapes were tried of how many, and how long that took."""
+        """The winner's shape, how many evaluations of how many grid points it took, and how long."""
         m, n, k = self._shape
         return {
             "best_m": float(m),
             "best_n": float(n),
             "best_k": float(k),
-            "evaluations": float(len(self._tried)),
+            "evaluations": float(sum(map(len, self._tried.values()))),
             "grid_points": float(len(self._sides) ** 3),
             "searched_s": self._searched_s,
         }
@@ -241,7 +241,9 @@ class AchievableStep:
     def texts(self) -> dict[str, str]:
         """The grid, the protocol, the inputs and the flags."""
         step, low, high = self._sides[0], self._sides[0], self._sides[-1]
+        m, n, k = self._shape
         return {
+            "winner": f"m{m}n{n}k{k}",
             "grid": f"m, n and k: {low} to {high} in steps of {step}",
             "protocol": "burst: cache flushed and device idle before every repetition; one step is 1e9 flop",
             "search": "cut short by its deadline" if self._cut_short else "complete",

@@ -7,8 +7,8 @@ anything is read back. Then the whole of it is read once more under the clock.
 The capacity is measured, not read off a label: what `verified_bytes` counts was written and read back right. On a CPU
 the memory is the machine's own, so the share is of what is available, some of it is always left, and nothing swaps.
 
-OVERHEAD: two small scratch blocks. FIELDS: `Params`. EXAMPLE: `{kernel: memory_fill, params: {share: 0.25}, procedure:
-{mode: once}}` yields `memory.capacity.verified_bytes`, `health.memory_errors` and `memory.fill.read.bandwidth`.
+OVERHEAD: two scratch blocks. FIELDS: `Params`. EXAMPLE: `{kernel: memory_fill, procedure: {mode: once}}` yields
+`memory.capacity.verified_bytes`, `health.memory_errors` and `memory.fill.read.bandwidth`.
 """
 
 import time
@@ -35,9 +35,9 @@ BLOCK_BYTES = {"gpu": 1 << 26, "cpu": 1 << 23}
 CHUNKS_MIN = 8
 # On shared memory at least this much, and this share, stays free for everyone else.
 HEADROOM_BYTES, HEADROOM_SHARE = 1 << 30, 0.10
-# Parts of the time after which no further memory is touched and no further pattern is begun (the first touch of a
-# virtual machine's memory may take seconds per GiB), and the least number of timed reads.
-TOUCH_SHARE, PATTERN_SHARE, SAMPLES_MIN = 0.4, 0.6, 20
+# Shares of the time at which no further memory is touched (the first touch of a virtual machine's memory may take
+# seconds per GiB), the comparing ends, and the reading ends; and the least number of timed reads.
+TOUCH_SHARE, COMPARE_SHARE, READ_SHARE, SAMPLES_MIN = 0.3, 0.7, 0.9, 20
 _WORD = 8
 _MASK = (1 << 64) - 1
 _MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)  # splitmix64 (Steele, Lea and Flood, 2014)
@@ -128,10 +128,8 @@ class FillStep:
         block = min(chunk, BLOCK_BYTES[rig.accelerator.kind])
         self._base = _hashed_places(block // _WORD, rig.device)
         self._scratch = torch.empty_like(self._base)
-        self._differs = torch.empty_like(self._base, dtype=torch.bool)
         self._total = torch.empty((), dtype=torch.int64, device=rig.device)
         self._errors = 0
-        self._verified_bytes = 0
         self._patterns_done = 0
 
     def _allocate(self, count: int, chunk: int) -> None:
@@ -151,25 +149,22 @@ class FillStep:
         torch.sum(self._chunks[i % len(self._chunks)], dim=0, out=self._total)
 
     def samples(self, deadline_s: float) -> list[Sample]:
-        """Fill and compare with every pattern, then read everything under the clock.
+        """Fill and compare with every pattern, then read everything under the clock, all within `deadline_s` seconds.
 
-        No further pattern is begun after 60 % of `deadline_s` seconds, and the reading ends with them.
+        What could not be touched or compared in time is given up: it counts neither as verified nor as wrong.
         """
         started = self._rig.monotonic()
+        compare_until = started + COMPARE_SHARE * deadline_s
         for pattern in range(self._params.patterns):
-            if pattern and self._rig.monotonic() - started > PATTERN_SHARE * deadline_s:
+            self._fill(pattern, started + TOUCH_SHARE * deadline_s if pattern == 0 else compare_until)
+            if not self._compare_all(pattern, compare_until):
                 break
-            self._fill(pattern, started + TOUCH_SHARE * deadline_s)
-            wrong = self._compare(pattern)
-            self._errors += wrong
             self._patterns_done += 1
-            held = self._size() - _WORD * wrong
-            self._verified_bytes = min(self._verified_bytes, held) if pattern else held
         together = max(1, min(4, len(self._chunks) // 4))
         taken: list[Sample] = []
         first = 0
         while first < len(self._chunks) or len(taken) < SAMPLES_MIN:
-            if taken and self._rig.monotonic() - started > deadline_s:
+            if taken and self._rig.monotonic() - started > READ_SHARE * deadline_s:
                 break
             timing = self._rig.time(self.run, first, together)
             first += together
@@ -184,19 +179,21 @@ class FillStep:
         for number in range(per_chunk):
             yield chunk * per_chunk + number, words[number * size : (number + 1) * size]
 
-    def _fill(self, pattern: int, touch_until: float) -> None:
+    def _fill(self, pattern: int, until: float) -> None:
         """Write a pattern everywhere. The first one gives up what would eat into the headroom or the time."""
         for chunk in range(len(self._chunks)):
-            if pattern == 0 and chunk and (why := self._give_up(touch_until)):
-                self._shrunk = why
+            if pattern == 0 and chunk and (why := self._give_up(until)):
+                self._shrunk = f"{why} while filling"
                 del self._chunks[chunk:]
+                return
+            if pattern and self._rig.monotonic() > until:
                 return
             self._write(chunk, pattern)
 
     def _give_up(self, touch_until: float) -> str:
         if self._headroom and self._rig.free_bytes() < self._headroom:
-            return "the memory left for others ran short while filling"
-        return "its time ran short while filling" if self._rig.monotonic() > touch_until else ""
+            return "the memory left for others ran short"
+        return "its time ran short" if self._rig.monotonic() > touch_until else ""
 
     def _write(self, chunk: int, pattern: int) -> None:
         import torch
@@ -204,18 +201,32 @@ class FillStep:
         for number, words in self._blocks(chunk):
             torch.bitwise_xor(self._base[: words.numel()], _key(number, pattern), out=words)
 
-    def _compare(self, pattern: int, only: int | None = None) -> int:
-        """Read back and count the words that differ from the pattern, over everything or one chunk."""
+    def _compare_all(self, pattern: int, until: float) -> bool:
+        """Compare every chunk and count errors. The first pattern gives up what it does not reach in time.
+
+        Returns False when a later pattern did not reach the end; what it found counts all the same.
+        """
+        for chunk in range(len(self._chunks)):
+            if self._rig.monotonic() > until and (chunk or pattern):
+                if pattern:
+                    return False
+                self._shrunk = "its time ran short while comparing"
+                del self._chunks[chunk:]
+                break
+            self._errors += self._compare(chunk, pattern)
+        return True
+
+    def _compare(self, chunk: int, pattern: int) -> int:
+        """Read one chunk back and count the words that differ from the pattern."""
         import torch
 
-        wrong = torch.zeros((), dtype=torch.int64, device=self._rig.device)
-        for chunk in range(len(self._chunks)) if only is None else (only,):
-            for number, words in self._blocks(chunk):
-                n = words.numel()
-                torch.bitwise_xor(words, _key(number, pattern), out=self._scratch[:n])
-                torch.ne(self._scratch[:n], self._base[:n], out=self._differs[:n])
-                wrong += self._differs[:n].sum()
-        return int(wrong)
+        wrong = 0
+        for number, words in self._blocks(chunk):
+            scratch, base = self._scratch[: words.numel()], self._base[: words.numel()]
+            torch.bitwise_xor(words, _key(number, pattern), out=scratch)
+            if not torch.equal(scratch, base):
+                wrong += int((scratch != base).sum())
+        return wrong
 
     def _size(self) -> int:
         return len(self._chunks) * _chunk(self._params)
@@ -224,7 +235,7 @@ class FillStep:
         """Before the pass: write and read back the first chunk. After it: no word was wrong in the whole."""
         if not self._patterns_done:
             self._write(0, pattern=0)
-            wrong, of = self._compare(0, only=0), _chunk(self._params)
+            wrong, of = self._compare(0, pattern=0), _chunk(self._params)
         else:
             wrong, of = self._errors, self._size()
         detail = f"{wrong} words of 64 bits read back wrong" if wrong else ""
@@ -235,10 +246,14 @@ class FillStep:
         return None
 
     def facts(self) -> dict[str, float]:
-        """Verified bytes and wrong words, once the pass has run; what was asked for, and the patterns done."""
+        """Verified bytes and wrong words, once the pass has run; what was asked for, and the patterns done.
+
+        A word that is wrong in two patterns is two errors, and is taken off the verified bytes twice.
+        """
         facts = {"asked_bytes": float(self._asked), "patterns_done": float(self._patterns_done)}
         if self._patterns_done:
-            facts |= {"verified_bytes": float(self._verified_bytes), "memory_errors": float(self._errors)}
+            verified = max(0, self._size() - _WORD * self._errors)
+            facts |= {"verified_bytes": float(verified), "memory_errors": float(self._errors)}
         return facts
 
     def texts(self) -> dict[str, str]:

@@ -223,11 +223,11 @@ class Noise:
 
 
 def duration_s(work: Work, outputs: Sequence[Output], accelerator: Accelerator) -> float:
-    """Return a plausible time for one repetition: the slowest of compute, memory and link, plus a launch."""
+    """Return a plausible time for one repetition: the slowest of compute, memory, link and one launch."""
     dtype = next((output.peak for output in outputs if output.peak not in (None, "bandwidth")), None)
     compute = max(work.flop, work.hardware_flop) / (_flops(accelerator, dtype) * COMPUTE_SHARE)
     memory = work.memory_bytes / (_bandwidth(accelerator) * MEMORY_SHARE)
-    return max(compute, memory, work.link_bytes / LINK_BANDWIDTH) + LAUNCH_S
+    return max(compute, memory, work.link_bytes / LINK_BANDWIDTH, LAUNCH_S)
 
 
 def clock_of(accelerator: Accelerator) -> float:

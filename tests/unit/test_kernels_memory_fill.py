@@ -47,10 +47,10 @@ def test_one_flipped_bit_anywhere_is_one_error(pattern):
     step = built()
     compare = step._compare
 
-    def corrupting(number, only=None):
-        if number == pattern:
+    def corrupting(chunk, number):
+        if (chunk, number) == (5, pattern):
             step._chunks[5][777] ^= 1 << 40
-        return compare(number, only)
+        return compare(chunk, number)
 
     step._compare = corrupting
     step.samples(30.0)
@@ -79,10 +79,11 @@ def test_swapped_words_within_a_block_show():
     step = built(patterns=1)
     compare = step._compare
 
-    def swapping(number, only=None):
-        words = step._chunks[0]
-        words[[3, 900]] = words[[900, 3]]
-        return compare(number, only)
+    def swapping(chunk, number):
+        words = step._chunks[chunk]
+        if chunk == 6:
+            words[[3, 900]] = words[[900, 3]]
+        return compare(chunk, number)
 
     step._compare = swapping
     step.samples(30.0)
@@ -146,33 +147,49 @@ def test_nothing_to_be_had_is_a_sentence():
         built(free=100)
 
 
-def test_time_that_runs_out_leaves_patterns_out_and_says_so():
-    step = built(patterns=16)
+def ticking(step, seconds):
+    """Let every look at the clock take this long."""
     now = [0.0]
 
     def later():
-        now[0] += 0.05
+        now[0] += seconds
         return now[0]
 
     step._rig.monotonic = later
-    step.samples(1.5)
+    return step
+
+
+def test_time_that_runs_out_leaves_patterns_out_and_says_so():
+    step = ticking(built(patterns=16), 0.05)
+    step.samples(5.0)
     assert 1 <= step.facts()["patterns_done"] < 16
+    assert step.facts()["verified_bytes"] == 9 * CHUNK
+    assert step.facts()["memory_errors"] == 0
     assert "left out for lack of time" in step.texts()["patterns"]
 
 
-def test_slow_first_touch_ends_with_what_was_touched():
-    step = built()
-    now = [0.0]
-
-    def later():
-        now[0] += 1.0
-        return now[0]
-
-    step._rig.monotonic = later
-    samples = step.samples(10.0)
+@pytest.mark.parametrize(("seconds", "doing"), [(1.0, "filling"), (0.27, "comparing")])
+def test_slow_memory_ends_with_what_was_compared(seconds, doing):
+    step = ticking(built(), seconds)
+    if doing == "comparing":
+        step._fill = lambda pattern, until: [step._write(chunk, pattern) for chunk in range(len(step._chunks))]
+    samples = step.samples(20.0 if doing == "filling" else 2.0)
     assert 0 < step.facts()["verified_bytes"] < 9 * CHUNK
-    assert "time ran short" in step.texts()["extent"]
+    assert step.facts()["memory_errors"] == 0
+    assert f"time ran short while {doing}" in step.texts()["extent"]
     assert samples
+    assert step.verify().ok
+
+
+def test_an_error_found_by_a_pattern_that_did_not_end_counts():
+    step = built()
+    looks = iter([0.0] * 20 + [0.0] * 9 + [0.0] * 4 + [100.0] * 99)
+    step._rig.monotonic = lambda: next(looks)
+    compare = step._compare
+    step._compare = lambda chunk, number: compare(chunk, number) + (number == 1 and chunk == 0)
+    step.samples(10.0)
+    assert step.facts()["patterns_done"] == 1
+    assert step.facts()["memory_errors"] == 1
 
 
 @pytest.mark.parametrize(

@@ -181,18 +181,18 @@ def test_the_probe_joins_devices_as_nvml_writes_them(monkeypatch):
         ({"flop": 1e12}, [Output("a.flops", "flop", "fp64")], 1e12 / (6e13 * virtual.COMPUTE_SHARE)),
         ({"memory_bytes": 4e9}, [Output("a.bandwidth", "memory_bytes", "bandwidth")], 1e-3 / virtual.MEMORY_SHARE),
         ({"link_bytes": 55e9}, [Output("a.bandwidth", "link_bytes")], 1.0),
-        ({}, [Output("a.latency", "time")], 0.0),
+        ({}, [Output("a.latency", "time")], virtual.LAUNCH_S),
     ],
 )
 def test_simulated_durations_come_from_the_slowest_resource(work, outputs, seconds):
-    assert virtual.duration_s(Work(**work), outputs, FAKE) == pytest.approx(seconds + virtual.LAUNCH_S)
+    assert virtual.duration_s(Work(**work), outputs, FAKE) == pytest.approx(seconds)
 
 
 def test_a_simulated_cpu_goes_by_cores_clock_and_flop_per_clock():
     part = Part("c", "c", "high", "s", "2026-01-01", "0", flops_per_clock={"fp32": 32}, clock_hz=2e9)
     device = msgspec.structs.replace(cpu(), part=part)
     seconds = virtual.duration_s(Work(flop=64e9), [Output("a.flops", "flop", "fp32")], device)
-    assert seconds == pytest.approx(1.0 / virtual.COMPUTE_SHARE + virtual.LAUNCH_S)
+    assert seconds == pytest.approx(1.0 / virtual.COMPUTE_SHARE)
     assert VirtualRig(device, 0).clock_hz() == 2e9
     assert VirtualRig(FAKE, 0).clock_hz() is None
 
