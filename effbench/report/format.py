@@ -5,6 +5,7 @@ Stored numbers are SI base units without prefix and fractions 0 to 1; nothing he
 
 import math
 import unicodedata
+from typing import Any
 
 import msgspec
 
@@ -67,6 +68,26 @@ def clean(text: str) -> str:
     )
 
 
+def sentence(text: str, lead: str = "") -> str:
+    """Drop `lead`, which a heading says already, and end with a full stop."""
+    if lead and text.startswith(lead):
+        text = text[len(lead) : len(lead) + 1].upper() + text[len(lead) + 1 :]
+    return text if not text or text[-1] in ".!?" else f"{text}."
+
+
+def params(known: dict[str, Any]) -> str:
+    """Write parameters as `config 4b, batch 8, bytes 256 MiB`; what is open or off is left out."""
+    shown = []
+    for name, value in known.items():
+        if isinstance(value, bool) or value in (None, ""):
+            shown += [name] if value is True else []
+        elif name.endswith("bytes"):
+            shown.append(f"{name} {quantity(float(value), 'byte')}")
+        else:
+            shown.append(f"{name} {value}")
+    return ", ".join(shown)
+
+
 def is_fraction(key: str) -> bool:
     """Say whether the dimensionless metric `key` is a fraction (written in %) rather than a count."""
     last = key.rsplit(".", 1)[-1]
@@ -104,7 +125,7 @@ def _plain(value: float, digits: int = 3) -> str:
     """Write with `digits` significant digits, never with an exponent in the everyday range."""
     if value == 0:
         return "0"
-    exponent = math.floor(math.log10(abs(value)))
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
     if exponent > 14 or exponent < -6:
         return f"{value:.{digits - 1}e}"
     return f"{value:,.{max(0, digits - 1 - exponent)}f}"
@@ -140,7 +161,7 @@ def written(value: float, unit: str, interval: Interval | None = None, key: str 
     if interval is not None and interval.high > interval.low:
         number, spread = _spread(scaled, interval.low / factor, interval.high / factor, symbol == "%")
         return Written(number, spread, symbol)
-    if unit == "1" and symbol != "%" and float(value).is_integer():
+    if factor == 1.0 and unit in ("1", "byte") and float(value).is_integer():
         return Written(f"{int(value):,}", "", symbol)
     return Written(_plain(scaled, 4 if unit in ("byte", "token/s") else 3), "", symbol)
 
@@ -153,7 +174,7 @@ def quantity(value: float, unit: str, key: str = "") -> str:
 def tick(value: float, unit: str) -> str:
     """Write a round number on an axis: `2 GHz`, `500 W`, `1 PFLOP/s`."""
     factor, symbol = _scale(value, unit, "")
-    return f"{value / factor:,.4g} {symbol}".strip()
+    return f"{value / factor:,.10g} {symbol}".strip()
 
 
 def scientific(value: float) -> str:
@@ -181,6 +202,8 @@ def points(share: float | None) -> str:
     """Write a signed fraction as `+3.2 %` or `−12 %`: a margin, a loss, a gain."""
     if share is None:
         return "–"
+    if abs(share) < 5e-4:
+        return "±0 %"
     return f"{'−' if share < 0 else '+'}{_plain(abs(share) * 100, 2 if abs(share) < 0.0995 else 3)} %"
 
 

@@ -14,7 +14,7 @@ MEDIA_TYPE = "text/markdown"
 FILENAME: str | None = "report.md"
 
 BAR = 20
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$])")
+_SPECIAL = re.compile(r"([\\`*_\[\]<>#|~$])")
 
 
 def escaped(text: str) -> str:

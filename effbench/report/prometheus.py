@@ -139,7 +139,7 @@ def _judged(families: Families, grade: Grade) -> None:
 
 def render(card: Scorecard, grade: Grade | None, record: Record | None) -> bytes:
     """Write the exposition, UTF-8. A simulated scorecard says so in a comment and in a label of every sample."""
-    card = scrubbed(card)
+    card, grade = scrubbed(card), None if grade is None else scrubbed(grade)
     simulated = card.simulated or bool(record and record.simulated)
     families = Families({"simulated": "true"} if simulated else {})
     policy = {"policy": grade.policy.name, "policy_version": str(grade.policy.version)} if grade else {}
@@ -151,7 +151,7 @@ def render(card: Scorecard, grade: Grade | None, record: Record | None) -> bytes
         amount = sum(finding.severity == severity for finding in card.findings)
         families.add("effbench_findings", "Findings of the run, by severity.", amount, {"severity": severity})
     if grade is not None:
-        _judged(families, scrubbed(grade))
+        _judged(families, grade)
     _metrics(families, card)
     top = f"# {words.SIMULATED}: {words.SIMULATED_TEXT}\n" if simulated else ""
     return (top + families.text()).encode()

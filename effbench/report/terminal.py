@@ -1,6 +1,6 @@
 """The scorecard in a terminal: verdict, waterfall, domains, the figures that decided, the findings that matter.
 
-Works from 60 columns up, without colour and without Unicode. Where the files are is the caller's to say.
+Works from 80 columns up, without colour and without Unicode. Where the files are is the caller's to say.
 """
 
 import io
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 MEDIA_TYPE = "text/plain"
 FILENAME: str | None = None
 
-WIDTH = 100
-FINDINGS_MAX = 6
+WIDTH, WIDTH_MIN = 100, 80
+FINDINGS_MAX, CAUSES_MAX = 6, 5
 STYLES = {
     "good": "bold green",
     "best": "bold cyan",
@@ -86,10 +86,12 @@ def _causes(shown: View) -> "list[RenderableType]":
     for group in shown.causes:
         found.append(_text((f"\n{group.sign} {group.title}", STYLES[group.tone])))
         table = _grid(("left", None), ("left", 1))
-        for cause in group.causes:
+        for cause in group.causes[:CAUSES_MAX]:
             step = (f"  Next: {cause.next_step}", "dim") if cause.next_step else ("", "")
             table.add_row("  ·", _text((f"{cause.what}. ", "bold"), (cause.why, ""), step))
         found.append(table)
+        if (hidden := len(group.causes) - CAUSES_MAX) > 0:
+            found.append(_text((f"  ·  and {hidden} more, in the report", "dim")))
     return found
 
 
@@ -188,7 +190,7 @@ def _console(target: io.StringIO, width: int, color: bool) -> "Console":
 
     return Console(
         file=target,
-        width=max(width, 60),
+        width=max(width, WIDTH_MIN),
         force_terminal=color,
         color_system="standard" if color else None,
         no_color=not color,
@@ -209,7 +211,7 @@ def text(
         card: what was measured.
         grade: the verdict, if one was given.
         record: the run, if it is at hand.
-        width: columns, at least 60.
+        width: columns; fewer than 80 are taken as 80.
         color: whether to write ANSI colours.
         unicode: False spells every sign in ASCII.
     """
@@ -218,7 +220,7 @@ def text(
     target = io.StringIO()
     console = _console(target, width, color)
     parts: list[RenderableType] = [_banner()] if shown.simulated else []
-    parts += [_verdict(shown, unicode), *_causes(shown), *_waterfalls(shown, max(width, 60), unicode)]
+    parts += [_verdict(shown, unicode), *_causes(shown), *_waterfalls(shown, max(width, WIDTH_MIN), unicode)]
     parts += [*_domains(shown, unicode), *_figures(shown), *_findings(shown)]
     for part in parts:
         console.print(part)

@@ -125,7 +125,11 @@ def _causes(grade: Grade | None, gates: list[ReasonView], domains: list[DomainVi
         return [CauseGroup(title, "–", "none", [Cause("Everything", "No policy was applied.", "`effbench grade RUN`")])]
     groups = []
     for outcome in ("fail", "undecided", "not_rated"):
-        whole = [Cause("The node", reason, "") for reason in grade.reasons if outcome == grade.verdict == "not_rated"]
+        whole = [
+            Cause("The node", format.sentence(reason), "")
+            for reason in grade.reasons
+            if outcome == grade.verdict == "not_rated"
+        ]
         rules = [(gate, gate.title) for gate in gates if gate.outcome == outcome]
         for domain in domains:
             mine = [(reason, reason.title) for reason in domain.reasons if reason.outcome == outcome]
@@ -177,7 +181,7 @@ def build(card: Scorecard, grade: Grade | None, record: Record | None) -> View:
         tone=tone,
         letter=(grade.grade if grade else None) or "–",
         letter_tone=words.grade_tone(grade.grade if grade else None),
-        summary=grade.summary if grade else "Measured, not judged.",
+        summary=format.sentence(grade.summary, f"{word.capitalize()}: ") if grade else "Measured, not judged.",
         notice=words.OUTCOME_NOTES.get(card.outcome, ""),
         facts=_facts(card, grade, record),
         causes=_causes(grade, gates, domains),

@@ -68,10 +68,6 @@ def _verified(measurement: Measurement) -> tuple[str, str]:
     return f"error {error} ≤ {tolerance}{bits}", "good"
 
 
-def _params(trial: Trial) -> str:
-    return ", ".join(f"{name} {value}" for name, value in trial.params.items() if value not in (None, ""))
-
-
 def _work(trial: Trial) -> str:
     """Write what one repetition must do."""
     work = trial.work
@@ -106,7 +102,7 @@ def _details(trial: Trial | None, measurement: Measurement) -> list[tuple[str, s
     interval = measurement.interval
     facts = {name: value for name, value in measurement.facts.items() if not name.startswith("_")}
     found = [
-        ("Parameters", _params(trial) if trial else ""),
+        ("Parameters", format.params(trial.params) if trial else ""),
         ("Work per step", _work(trial) if trial else ""),
         ("Protocol", MODES.get(trial.procedure.mode, trial.procedure.mode) if trial else ""),
         ("Round medians", rounds),

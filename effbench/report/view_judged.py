@@ -112,7 +112,8 @@ def reason_view(reason: Reason) -> ReasonView:
     notes = ["provisional reference"] if reason.provisional else []
     notes += ["disturbed evidence"] if reason.suspect else []
     required = "" if reason.threshold is None else format.quantity(reason.threshold, reason.unit, reason.metric)
-    sentence = f"{observed}, required {sense} {required}." if observed and required else reason.text
+    text = format.sentence(reason.text, f"{reason.metric} is ")
+    sentence = f"{observed}, required {sense} {required}." if observed and required else text
     return ReasonView(
         key=reason.metric,
         title=row.title,
@@ -121,9 +122,9 @@ def reason_view(reason: Reason) -> ReasonView:
         word=word,
         sign=sign,
         tone=tone,
-        text=reason.text,
+        text=text,
         sentence=f"{reason.device}: {sentence}" if reason.device else sentence,
-        next_step=reason.next_step,
+        next_step=format.sentence(reason.next_step),
         observed=observed,
         required=f"{sense} {required}" if required else "",
         margin="" if reason.margin is None else format.points(reason.margin),
@@ -189,7 +190,7 @@ def waterfall_view(waterfall: Waterfall, name: str) -> WaterfallView:
     known = [stage for stage in waterfall.stages if stage.share is not None]
     end = ""
     if len(known) > 1 and known[-1].share is not None:
-        first, last = known[0].title.lower(), known[-1].title.lower()
+        first, last = (title[:1].lower() + title[1:] for title in (known[0].title, known[-1].title))
         end = f"{format.percent(known[-1].share)} of the {first} reaches the {last}."
     last_share = shares[-1] if shares else 0.0
     return WaterfallView(waterfall.device, name, waterfall.dtype, stages, end, last_share)

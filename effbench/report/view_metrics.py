@@ -129,8 +129,8 @@ def _shape(metric: Metric) -> str:
     shown = {name: value for name, value in metric.params.items() if name not in ("worst_device", "spread")}
     if {"m", "n", "k"} <= set(shown):
         shape = " × ".join(str(shown.pop(name)) for name in ("m", "n", "k"))
-        return ", ".join([shape, *(f"{name} {value}" for name, value in shown.items())])
-    return ", ".join(f"{name} {value}" for name, value in shown.items() if value is not None)
+        return ", ".join(part for part in (shape, format.params(shown)) if part)
+    return format.params(shown)
 
 
 def _method(metric: Metric) -> str:
@@ -197,6 +197,12 @@ def rows(card: Scorecard) -> list[MetricView]:
     ]
 
 
+def _carries(row: MetricView) -> tuple[bool, int]:
+    """Order the figures of one stem: those with fractions first, then by how much they say."""
+    last = _stem(row.key)[1]
+    return not row.fractions, CARRIERS.index(last) if last in CARRIERS else len(CARRIERS)
+
+
 def headline(shown: list[MetricView], rated: list[str]) -> list[MetricView]:
     """Choose the figures for the top: those that the policy rated, else the first of each stem.
 
@@ -205,9 +211,8 @@ def headline(shown: list[MetricView], rated: list[str]) -> list[MetricView]:
         rated: metric keys from the grade's domain reasons, in its order.
     """
     by_stem: dict[str, MetricView] = {}
-    for row in shown:
-        if row.stem not in by_stem or (row.fractions and not by_stem[row.stem].fractions):
-            by_stem[row.stem] = row
+    for row in sorted(shown, key=_carries):
+        by_stem.setdefault(row.stem, row)
     chosen = {by_stem[_stem(key)[0]].key: by_stem[_stem(key)[0]] for key in rated if _stem(key)[0] in by_stem}
     if chosen:
         return list(chosen.values())
