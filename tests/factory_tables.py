@@ -97,7 +97,7 @@ GPU_ROWS = [
     _stream("triad", 3, 4.3e9, 4.31e12, 0.966),
     _stream("read", 1, 4.3e9, 4.42e12, None),
     Row("memory_fill", "memory_fill", {"share": 0.25}, 8.4, 0, 34.4e9, mode="once",
-        outputs=("memory.capacity.verified_bytes", "memory.fill.read.bandwidth"), share=0.993),
+        outputs=("memory.capacity.verified_bytes", "memory.fill.read.bandwidth")),
     Row("attention", "attention", {"direction": "fwd", "head_dim": 128}, 0.00118, 5.5e11, 5.4e8, peak="bf16",
         outputs=("compute.attention.fwd.d128.flops",)),
     Row("train_step", "train_step", {"config": "1b", "batch": 8, "seq": 2048}, 0.2713, 1.24e14, 6.1e10, 16384, "bf16",
