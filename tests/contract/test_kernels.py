@@ -295,3 +295,9 @@ def test_simulated_times_repeat_and_differ_between_rounds(name):
 
     assert times(0) == times(0)
     assert times(0) != times(1)
+
+
+def test_every_parameter_type_is_listed_for_whoever_checks_suites():
+    listed = kernels.params()
+    assert set(listed) == set(kernels.names())
+    assert listed["gemm"] is module("gemm").Params

@@ -107,6 +107,72 @@ def test_a_gpu_that_torch_cannot_use_is_one_sentence():
         rig.TorchRig(gpu(), 1)
 
 
+@pytest.fixture
+def cuda_log(monkeypatch):
+    """A `torch.cuda` that writes down what the rig asks of it; every event pair is 2.5 ms apart."""
+    log = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+            self.name = f"event{sum(entry.startswith('new') for entry in log)}"
+            log.append(f"new {self.name}")
+
+        def record(self):
+            log.append(f"record {self.name}")
+
+        def synchronize(self):
+            log.append(f"wait {self.name}")
+
+        def elapsed_time(self, other):
+            return 2.5
+
+    answers = {
+        "is_available": True,
+        "set_device": None,
+        "mem_get_info": (100 << 30, 139 << 30),
+        "max_memory_allocated": 5 << 30,
+        "reset_peak_memory_stats": None,
+        "get_device_name": "NVIDIA H200",
+    }
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: log.append("synchronize"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: log.append("empty cache"))
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+    return log
+
+
+def test_a_gpu_batch_lies_between_two_events_on_an_idle_device(cuda_log):
+    real = rig.TorchRig(gpu(), 1)
+    del cuda_log[:]
+    timing = real.time(lambda i: cuda_log.append(f"run {i}"), 7, 2)
+    assert cuda_log == ["synchronize", "record event0", "run 7", "run 8", "record event1", "wait event1"]
+    assert timing.device_s == 0.0025
+    assert timing.host_s > 0
+    assert real.clock_hz() is None
+
+
+def test_gpu_memory_counts_what_torch_gives_back(cuda_log):
+    real = rig.TorchRig(gpu(), 1)
+    assert real.free_bytes() == 100 << 30
+    assert "empty cache" in cuda_log
+    assert real.peak_bytes() == 5 << 30
+    real.reset_peak()
+    texts = real.context_texts()
+    assert texts["device_name"] == "NVIDIA H200"
+    assert "threads" not in texts
+
+
+def test_a_gpu_that_will_not_open_is_one_sentence(cuda_log, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("CUDA error: device busy\nmore")
+
+    monkeypatch.setattr(torch.cuda, "set_device", refuse)
+    with pytest.raises(SiteError, match=r"device busy$"):
+        rig.TorchRig(gpu(), 1)
+
+
 def test_a_missing_torch_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(SiteError, match="install it"):
