@@ -86,7 +86,10 @@ class Rig(Protocol):
         """Free memory of the device."""
 
     def peak_bytes(self) -> int | None:
-        """Most memory allocated so far, where the allocator counts it."""
+        """Most memory allocated since `reset_peak`, where the allocator counts it."""
+
+    def reset_peak(self) -> None:
+        """Begin to count the most memory allocated anew, before a trial is built."""
 
 
 class OwnPass(Protocol):

@@ -18,6 +18,8 @@ STEADY_SPREAD = 0.01
 SOAK_BLOCK_S = 0.1
 PILOT_REPEATS = 3
 BATCH_MAX = 200_000
+# A kernel with its own pass (mode `once`) gets this many times its `duration_s` before it must stop where it is.
+OWN_PASS_FACTOR = 3.0
 
 
 class Outbox(Protocol):
@@ -40,7 +42,7 @@ def measure(step: Step, trial: Trial, rig: Rig, round_number: int, soak_s: float
     guard.learn()
     procedure = trial.procedure
     if procedure.mode == "once":
-        for sample in cast(OwnPass, step).samples(max(1.0, trial.deadline_s * 0.8)):
+        for sample in cast(OwnPass, step).samples(OWN_PASS_FACTOR * procedure.duration_s):
             outbox.event(sample)
         facts = {}
     else:

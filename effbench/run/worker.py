@@ -88,6 +88,7 @@ def _build(trial: Trial, hello: Hello, rig: Rig) -> Step:
     params = msgspec.convert(trial.params, module.Params)
     if isinstance(rig, VirtualRig):
         return fake_step(module, params, trial, rig, hello.round, hello.faults.get(trial.kernel, {}))
+    rig.reset_peak()
     return module.build(params, rig)
 
 
