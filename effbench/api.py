@@ -1,6 +1,7 @@
 """The whole library on one screen: suite, plan, run, score, grade, render. Nothing here prints or exits."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from effbench.run import doctor, engine, journal
 from effbench.run import plan as planning
 from effbench.run.record import build
 from effbench.run.redact import redact
-from effbench.run.site import Site, survey
+from effbench.run.site import Site, same_node, survey
 from effbench.run.watch import watch_for
 from effbench.score.comparison import Compared, compare_records
 from effbench.score.node import score
@@ -58,6 +59,7 @@ __all__ = [
     "render",
     "replay",
     "run",
+    "same_node",
     "score",
     "tool",
     "unfinished",
@@ -83,9 +85,14 @@ def load_policy(name: str, extra: Sequence[Path] = ()) -> Policy:
     return policies.load_policy(resources.find("policies", name, extra))
 
 
-def look(environment: Mapping[str, str], fake: str | None = None) -> Site:
-    """Look at this node: its accelerators, joined across driver and torch, and named by the catalogue."""
-    return survey(engine.environment_for_children(environment), fake)
+def look(environment: Mapping[str, str], fake: str | None = None, devices: str = "all") -> Site:
+    """Look at this node: its accelerators, joined across driver and torch, and named by the catalogue.
+
+    Raises:
+        SiteError: torch is missing, or cannot use a GPU that the driver lists and `devices` does not leave out.
+        InputError: `fake` names no row of the catalogue.
+    """
+    return survey(engine.environment_for_children(environment), fake, devices)
 
 
 def plan(suite: Suite, site: Site, devices: str = "all", only: str | None = None) -> Plan:
@@ -137,12 +144,14 @@ def record_of(path: Path) -> Record:
     if file.name.endswith(".gz"):
         return build(journal.read(file))
     beside = file.parent / documents.JOURNAL
+    if not file.exists() and not beside.exists():
+        raise DocumentError(f"{path}: neither {documents.RECORD} nor {documents.JOURNAL} is there: not a run folder")
     if not file.exists() and beside.exists():
         return build(journal.read(beside))
     try:
         return documents.read(file, Record)
     except DocumentError as damage:
-        if "newer" in str(damage) or not beside.exists():
+        if "written by a newer effbench" in str(damage) or not beside.exists():
             raise
         return build(journal.read(beside))
 
@@ -200,9 +209,9 @@ def checked_folder(folder: Path) -> Path:
 
 
 def budget(todo: Plan, asked_s: float | None) -> float:
-    """The budget that is enforced: the asked one, else the suite's. Raises InputError when it is not positive."""
-    if asked_s is not None and asked_s <= 0:
-        raise InputError(f"--budget {asked_s:g} s is not above zero")
+    """The budget that is enforced: the asked one, else the suite's. Raises InputError when it is no positive time."""
+    if asked_s is not None and not (math.isfinite(asked_s) and asked_s > 0):
+        raise InputError(f"--budget {asked_s:g} s is not a number of seconds above zero")
     return asked_s if asked_s is not None else todo.budget_s
 
 
@@ -217,7 +226,8 @@ def card_of(path: Path) -> tuple[Scorecard, Record | None]:
     Raises:
         DocumentError: nothing readable is there.
     """
-    if path.is_file() and not path.name.endswith(".gz") and documents.sniff(path) is Scorecard:
+    named = path.name.endswith(".gz") or path.name == documents.RECORD
+    if path.is_file() and not named and documents.sniff(path) is Scorecard:
         return documents.read(path, Scorecard), None
     record = record_of(path)
     return score(record), record
@@ -238,9 +248,13 @@ def first_round(todo: Plan, device: str) -> list[Trial]:
     return planning.order(todo, 0, device)
 
 
-def unfinished(folder: Path) -> Plan:
-    """Return the plan of the run in `folder`, to be continued."""
-    return record_of(folder).plan
+def unfinished(folder: Path) -> Record:
+    """Return what the journal in `folder` holds so far, for the run to be continued.
+
+    Raises:
+        DocumentError: there is no journal; a record alone cannot be continued, nothing could be added to it.
+    """
+    return replay(folder)
 
 
 def joined(earlier: Plan, later: Plan) -> Plan:
@@ -252,9 +266,8 @@ def joined(earlier: Plan, later: Plan) -> Plan:
     return planning.joined(earlier, later)
 
 
-def finished(folder: Path) -> frozenset[str]:
-    """Return the ids of the trials that already have all their rounds in the run in `folder`."""
-    record = record_of(folder)
+def finished(record: Record) -> frozenset[str]:
+    """Return the ids of the trials that already have all their rounds in a run."""
     enough = record.plan.rounds_min
     usable = [m for m in record.measurements if m.status in ("valid", "suspect")]
     return frozenset(m.trial for m in usable if sum(r.status == "done" for r in m.rounds) >= enough)
@@ -265,7 +278,7 @@ def redacted(source: Path, target: Path, salt: bytes, words: Sequence[str]) -> R
     whole = journal.read(source / documents.JOURNAL)
     writer = journal.JournalWriter(target / documents.JOURNAL)
     try:
-        for member in journal.members(redact(whole.events, salt, words)):
+        for member in journal.members(redact(whole.events, salt, words, whole.damage)):
             writer.write(member)
     finally:
         writer.close()

@@ -7,8 +7,7 @@ that is timed on a CPU device.
 import time
 from typing import Any
 
-import click
-
+from effbench.cli import options
 from effbench.model.event import Telemetry
 from effbench.model.finding import Finding
 from effbench.model.inventory import Inventory
@@ -29,7 +28,7 @@ class PlainDisplay:
     def begin(self, plan: Plan, inventory: Inventory) -> None:
         """Say what will run."""
         for line in opening(plan, inventory):
-            click.echo(line, err=True)
+            options.say(line)
 
     def trial(self, trial: Trial, round_number: int, done: int, total: int, left_s: float) -> None:
         """Remember the trial; the line is printed when it has ended."""
@@ -43,11 +42,11 @@ class PlainDisplay:
         """Print the line of one trial."""
         took = time.monotonic() - self._began
         tail = f": {detail}" if detail else ""
-        click.echo(f"{self._where}  {trial.id}  {MARKS.get(status, status)}  {took:.1f} s{tail}", err=True)
+        options.say(f"{self._where}  {trial.id}  {MARKS.get(status, status)}  {took:.1f} s{tail}")
 
     def note(self, finding: Finding) -> None:
         """Print a finding as it is made."""
-        click.echo(f"{finding.severity}: {finding.message} [{finding.code}]", err=True)
+        options.say(f"{finding.severity}: {finding.message} [{finding.code}]")
 
     def end(self) -> None:
         """Nothing to tidy up."""

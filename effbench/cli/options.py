@@ -1,5 +1,6 @@
 """Options and small output functions that several commands share. Prints; the rest of effbench does not."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 import msgspec
+
+from effbench.model.error import OutputError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,16 +54,35 @@ def environment() -> dict[str, str]:
 
 
 def say(text: str) -> None:
-    """Print progress or advice on stderr."""
-    click.echo(text, err=True)
+    """Print progress or advice on stderr. That nobody reads it any more never ends a run."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
 
 
 def emit(data: bytes | str) -> None:
-    """Write the result to stdout as it is."""
+    """Write the result to stdout as it is. A reader that has left (`| head`) changes no exit code.
+
+    Raises:
+        OutputError: stdout is closed, or what is behind it is full.
+    """
+    if sys.stdout is None:
+        raise OutputError("stdout is closed, so the result cannot be written")
     if isinstance(data, str):
         data = data.encode()
-    sys.stdout.buffer.write(data if data.endswith(b"\n") else data + b"\n")
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(data if data.endswith(b"\n") else data + b"\n")
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        _discard_stdout()
+        if not isinstance(error, BrokenPipeError):
+            raise OutputError(f"stdout: cannot write the result: {error.strerror}") from error
+
+
+def _discard_stdout() -> None:
+    """Send what is still buffered to nowhere, so that Python's own flush at exit does not fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def emit_json(document: Any) -> None:
@@ -77,4 +99,9 @@ def terminal_width() -> int:
 
 def color() -> bool:
     """Colour only on a terminal, and never against NO_COLOR."""
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    return sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def watched() -> bool:
+    """Whether a person watches stderr on a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()

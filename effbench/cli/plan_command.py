@@ -18,7 +18,7 @@ from effbench.cli import options
 def command(suite: str, device: str, only: str | None, fake: str | None, workloads: Path | None, as_json: bool) -> int:
     """Show the trials of SUITE on this node, round by round order, with their expected time."""
     asked = api.load_suite(suite, options.search_path(workloads))
-    site = api.look(options.environment(), fake)
+    site = api.look(options.environment(), fake, device)
     todo = api.plan(asked, site, device, only)
     if as_json:
         options.emit_json(todo)

@@ -19,8 +19,16 @@ def command(run: Path, folder: Path, policy: str) -> int:
     rules = api.load_policy(policy, options.search_path(None))
     source = run if run.is_dir() else run.parent
     api.checked_folder(folder)
-    user = getpass.getuser()
-    record = api.redacted(source, folder, secrets.token_bytes(32), [] if user == "root" else [user])
+    record = api.redacted(source, folder, secrets.token_bytes(32), _users())
     api.artefacts(folder, record, rules)
     options.emit(f"{folder}: redacted copy of {source}")
     return 0
+
+
+def _users() -> list[str]:
+    """Names of the person who redacts. A container's user may have none; `root` tells nothing."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        return []
+    return [] if user == "root" else [user]

@@ -1,6 +1,5 @@
 """`effbench run`: measure, score, grade, report; exit with the verdict."""
 
-import sys
 from pathlib import Path
 
 import click
@@ -9,14 +8,18 @@ from effbench import api
 from effbench.cli import options
 from effbench.cli.display import LiveDisplay, PlainDisplay
 from effbench.cli.main import INTERRUPTED
+from effbench.model.error import OutputError
 from effbench.model.grade import EXIT_CODES, Grade
+from effbench.model.policy import Policy
 from effbench.model.record import Record
 from effbench.model.scorecard import Scorecard
 from effbench.run.engine import Options, environment_for_children
 
+DEFAULT_SUITE = "node/quick"
+
 
 @click.command("run")
-@click.argument("suite", default="node/quick", metavar="[SUITE]")
+@click.argument("suite", required=False, metavar="[SUITE]")
 @click.option("--device", default="all", show_default=True, help="all, cpu, or names such as gpu0,gpu1 (or cuda:0).")
 @options.policy_option
 @click.option("--budget", type=float, metavar="S", help="Seconds from start to report; the suite's own if absent.")
@@ -27,7 +30,7 @@ from effbench.run.engine import Options, environment_for_children
 @options.workloads_option
 @options.json_option
 def command(
-    suite: str,
+    suite: str | None,
     device: str,
     policy: str,
     budget: float | None,
@@ -38,38 +41,64 @@ def command(
     workloads: Path | None,
     as_json: bool,
 ) -> int:
-    """Measure this node with SUITE (default node/quick) and rate it.
+    """Measure this node with SUITE (default node/quick, or the suite of the run that is resumed) and rate it.
 
     Writes journal, record, scorecard, grade, HTML, Markdown, JUnit and Prometheus files into the run folder, and
     ends with the verdict as exit code: 0 pass, 1 fail, 3 not rated, 4 undecided.
     """
     extra = options.search_path(workloads)
-    asked = api.load_suite(suite, extra)
     rules = api.load_policy(policy, extra)
-    if resume is not None:
-        folder = resume if resume.is_dir() else resume.parent
-        earlier = api.unfinished(folder)
-    else:
-        earlier = None
-        if folder is not None:
-            api.checked_folder(folder)
-    site = api.look(options.environment(), fake)
+    folder, earlier = _begun(resume, folder)
+    asked = api.load_suite(_suite(suite, earlier), extra)
+    if folder is not None and earlier is None:
+        api.checked_folder(folder)
+    site = api.look(options.environment(), fake, device)
     todo = api.plan(asked, site, device, only)
     if earlier is not None:
-        todo = api.joined(earlier, todo)
+        api.same_node(earlier, site)
+        todo = api.joined(earlier.plan, todo)
     allowed_s = api.budget(todo, budget)
     if folder is None:
         folder = api.checked_folder(api.folder_for(Path("reports/runs"), todo, site.inventory.node))
-    shown = LiveDisplay() if sys.stderr.isatty() else PlainDisplay()
+    shown = LiveDisplay() if options.watched() else PlainDisplay()
     settings = Options(environment_for_children(options.environment()), allowed_s, api.tool())
-    done = api.finished(folder) if resume is not None else frozenset()
+    done = api.finished(earlier) if earlier is not None else frozenset()
     try:
         record, outcome = api.run(todo, site.inventory, folder, shown, settings, done)
+        shown.end()
+        card, verdict = _artefacts(folder, record, rules)
+    except KeyboardInterrupt:
+        options.say(f"effbench: what was measured is in {folder}; `effbench replay {folder}` makes its reports")
+        raise
     finally:
         shown.end()
-    card, verdict = api.artefacts(folder, record, rules)
     _present(card, verdict, record, folder, as_json)
     return INTERRUPTED if outcome == "interrupted" else EXIT_CODES[verdict.verdict]
+
+
+def _begun(resume: Path | None, folder: Path | None) -> tuple[Path | None, Record | None]:
+    """The run folder, and what its journal holds already when the run is resumed."""
+    if resume is None:
+        return folder, None
+    if folder is not None:
+        raise click.UsageError("--resume continues in the folder of RUN; leave out -o.")
+    folder = resume if resume.is_dir() else resume.parent
+    return folder, api.unfinished(folder)
+
+
+def _suite(asked: str | None, earlier: Record | None) -> str:
+    """The suite to run: the one asked for, else that of the run that goes on, else the default."""
+    if asked is not None or earlier is None:
+        return asked or DEFAULT_SUITE
+    return earlier.plan.suite
+
+
+def _artefacts(folder: Path, record: Record, rules: Policy) -> tuple[Scorecard, Grade]:
+    try:
+        return api.artefacts(folder, record, rules)
+    except OutputError as error:
+        step = f"the journal is whole: make room, then `effbench replay {folder}` (or `-o DIR`) writes all of them"
+        raise OutputError(f"{error}; {step}") from error
 
 
 def _present(card: Scorecard, verdict: Grade, record: Record, folder: Path, as_json: bool) -> None:

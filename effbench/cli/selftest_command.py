@@ -22,7 +22,7 @@ TOLERANCE = 0.01
 def command(suite: str, as_json: bool) -> int:
     """Measure times that are known through the whole engine, and effbench's own overhead."""
     asked = api.load_suite(suite, options.search_path(None))
-    site = api.look(options.environment())
+    site = api.look(options.environment(), None, "cpu")
     todo = api.plan(asked, site, "cpu")
     settings = Options(environment_for_children(options.environment()), api.budget(todo, None), api.tool())
     with tempfile.TemporaryDirectory(prefix="effbench-selftest-") as folder:

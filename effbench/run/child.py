@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from effbench.launch import inline
 from effbench.model.error import InputError, SiteError, WorkerError
 
+# Enough for a refusal that lists every valid choice.
+STDERR_CHARACTERS = 8000
+
 
 def ask(module: str, question: bytes, environment: Mapping[str, str], deadline_s: float) -> bytes:
     """Start `module`, send it one line, and return the last line it answers.
@@ -29,7 +32,7 @@ def ask(module: str, question: bytes, environment: Mapping[str, str], deadline_s
         died = handle.kill()
         fate = "and was killed" if died else "and survives SIGKILL: it is stuck in the kernel, reboot the node"
         raise SiteError(f"{module} did not answer within {deadline_s:.0f} s {fate}; is a device driver hanging?")
-    tail, code = handle.stderr_tail(), handle.returncode(1.0)
+    tail, code = handle.stderr_tail(STDERR_CHARACTERS), handle.returncode(1.0)
     handle.leave(1.0)
     if not lines and code == InputError.exit_code:
         raise InputError(tail)

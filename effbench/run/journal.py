@@ -29,7 +29,7 @@ class JournalWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file = path.open("ab")
+            self._file = path.open("ab", buffering=0)  # a buffer would come back after a failed write
         except OSError as error:
             raise OutputError(f"{path}: cannot open the journal: {error.strerror}") from error
 
@@ -42,14 +42,16 @@ class JournalWriter:
         with gzip.GzipFile(filename="", fileobj=buffer, mode="wb", mtime=0, compresslevel=6) as member:
             member.write(lines)
         whole = os.fstat(self._file.fileno()).st_size
+        left = memoryview(buffer.getvalue())
         try:
-            self._file.write(buffer.getvalue())
-            self._file.flush()
+            while left:
+                left = left[self._file.write(left) or 0 :]
             os.fsync(self._file.fileno())
         except OSError as error:
             self._truncate(whole)
             raise OutputError(
-                f"{self.path}: cannot write the journal: {error.strerror}; what was measured before is kept"
+                f"{self.path}: cannot write the journal: {error.strerror}; what was measured before is kept: make "
+                f"room, then `effbench run --resume {self.path.parent}`, or `effbench replay {self.path.parent} -o DIR`"
             ) from error
 
     def _truncate(self, size: int) -> None:
@@ -83,6 +85,8 @@ def read(path: Path) -> Journal:
     """
     try:
         data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DocumentError(f"{path}: cannot read the journal: there is none; a record alone does not do") from error
     except OSError as error:
         raise DocumentError(f"{path}: cannot read the journal: {error.strerror}") from error
     events: list[Event] = []
@@ -120,12 +124,26 @@ def _decode(text: bytes, path: Path, offset: int, damage: list[str]) -> Sequence
     events: list[Event] = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
+            _refuse_newer(line, path)
             events.append(_DECODER.decode(line))
-        except msgspec.DecodeError as error:
-            if b'"schema"' in line and b"effbench.journal/1" not in line:
-                raise DocumentError(f"{path}: written by a newer effbench; update effbench to read it") from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             damage.append(f"line {number} of the member at byte {offset}: {error}")
     return events
+
+
+def _refuse_newer(line: bytes, path: Path) -> None:
+    """Refuse a first line of another schema, even one that would happen to decode."""
+    if not line.startswith(b'{"type":"started"'):
+        return
+    schema = msgspec.json.decode(line, type=_Head).schema
+    if schema != SCHEMA:
+        raise DocumentError(f"{path}: schema {schema} was written by a newer effbench; update effbench to read it")
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """What every first line of a journal has, whatever its version."""
+
+    schema: str
 
 
 def members(events: Sequence[Event]) -> list[list[Event]]:

@@ -11,27 +11,78 @@ from typing import Any
 
 import msgspec
 
-from effbench.model.event import Event, Started
+from effbench.model.event import Event, Noted, Started
 from effbench.model.finding import Finding
 
 _UUID = re.compile(r"\b(?:GPU|MIG)-[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b")
-_PATH = re.compile(r"(?<![\w/:.])/(?:[\w.+@~-]+/)+[\w.+@~-]*")
+# A path of two or more steps, wherever it begins (`./x/y`, `a:/x/y`), or of one behind a space, a quote or `=`. The
+# host of an address (`https://host/page`) is no path.
+_PATH = re.compile(r"(?<![\w/])/(?:[\w.+@~-]+/)+[\w.+@~-]*|(?<=[\s'\"=(])/[\w.+@~-]{2,}")
 _PID = re.compile(r"\b(pids?|process(?:es)?)( |=|: ?)(\d[\d, ]*)", re.IGNORECASE)
 # Fields of the inventory that hold nothing but an identity. PIDs become small numbers, the rest hashes.
 _IDENTITY_FIELDS = ("node", "uuid", "serial", "container_digest")
+# Fields of a closed vocabulary, or effbench's own names: a node that happens to be called `cpu` must not break them.
+_OWN_FIELDS = {
+    "type",
+    "schema",
+    "kind",
+    "status",
+    "mode",
+    "throttle",
+    "severity",
+    "code",
+    "confidence",
+    "unit",
+    "of",
+    "peak",
+    "key",
+    "headline",
+    "device",
+    "devices",
+    "torch_device",
+    "kernel",
+    "trial",
+    "id",
+    "workload",
+    "outcome",
+    "digest",
+    "suite_digest",
+    "catalog_digest",
+    "inventory_digest",
+    "source_digest",
+    "row_digest",
+    "trial_key",
+    "started_at",
+    "ended_at",
+    "as_of",
+    "version",
+    "vendor",
+    "isa",
+    "emulated",
+    "fingerprint",
+    "params",
+}
+_FREE_FIELDS = ("texts", "evidence")  # what their keys are called says nothing of what is in them
 
 
-def redact(events: Iterable[Event], salt: bytes, words: Iterable[str] = ()) -> list[Event]:
+def redact(events: Iterable[Event], salt: bytes, words: Iterable[str] = (), damage: Iterable[str] = ()) -> list[Event]:
     """Return the events with node name, UUIDs, serials, PIDs, paths, and `words` (user names) hashed.
 
     Args:
         events: the journal's events.
         salt: secret bytes; use fresh random ones and forget them.
         words: further strings to hide wherever they stand as a word.
+        damage: what could not be read of the journal; the copy is whole, so it says so in findings.
     """
     listed = list(events)
     hide = _Hider(salt, {*_identities(listed), *(word for word in words if len(word) > 2)})
-    return [_rebuilt(event, hide) for event in listed]
+    rebuilt = [_rebuilt(event, hide) for event in listed]
+    lost = [
+        Noted(rebuilt[0].t_ns, Finding("record-truncated", "error", f"the journal was damaged ({text}) when redacted"))
+        for text in damage
+        if rebuilt
+    ]
+    return [*rebuilt[:1], *lost, *rebuilt[1:]]
 
 
 class _Hider:
@@ -56,6 +107,8 @@ class _Hider:
 
     def value(self, value: Any, field: str = "") -> Any:
         """Walk a decoded JSON value."""
+        if field in _OWN_FIELDS:
+            return value
         if isinstance(value, str):
             return self.name(value) if field in _IDENTITY_FIELDS and value else self.text(value)
         if isinstance(value, list):
@@ -63,7 +116,7 @@ class _Hider:
         if isinstance(value, dict):
             if field == "env":
                 return {name: self.name(str(item)) for name, item in value.items()}
-            return {name: self.value(item, name) for name, item in value.items()}
+            return {name: self.value(item, "" if field in _FREE_FIELDS else name) for name, item in value.items()}
         return value
 
 
@@ -71,7 +124,7 @@ def _identities(events: Iterable[Event]) -> set[str]:
     known: set[str] = set()
     for event in events:
         if isinstance(event, Started):
-            known.add(event.inventory.node)
+            known |= {event.inventory.node, event.inventory.node.split(".")[0]}
             for accelerator in event.inventory.accelerators:
                 known |= {accelerator.uuid, accelerator.serial}
     return known - {""}

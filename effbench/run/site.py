@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from effbench.catalog.accelerators import match
-from effbench.model.error import SiteError, WorkerError
+from effbench.model.error import InputError, SiteError, WorkerError
 from effbench.model.finding import Finding
 from effbench.model.inventory import Accelerator, Inventory
+from effbench.model.record import Record
 from effbench.run.child import ask
 
 INSPECT_DEADLINE_S, PROBE_DEADLINE_S = 30.0, 120.0
@@ -22,11 +23,12 @@ class Site(msgspec.Struct, frozen=True):
     findings: list[Finding]
 
 
-def survey(environment: Mapping[str, str], fake: str | None = None) -> Site:
+def survey(environment: Mapping[str, str], fake: str | None = None, devices: str = "all") -> Site:
     """Look at this node (or make up a simulated one from `fake`, a spec such as `nvidia-h200-sxm*2`).
 
     Raises:
-        SiteError: a driver does not answer, torch is missing, or torch cannot use a GPU that the driver lists.
+        SiteError: a driver does not answer, torch is missing, or torch cannot use a GPU that the driver lists. When
+            `devices` asks for the CPU alone, torch's view of the GPUs is not asked for.
     """
     question = msgspec.json.encode({"fake": fake} if fake else {})
     answer = ask("effbench.device.inspect", question, environment, INSPECT_DEADLINE_S)
@@ -39,7 +41,7 @@ def survey(environment: Mapping[str, str], fake: str | None = None) -> Site:
     if fake is None:
         inventory = msgspec.structs.replace(inventory, torch=_torch_version())
         gpus = [a for a in accelerators if a.kind == "gpu"]
-        if gpus:
+        if gpus and devices != "cpu":
             inventory, accelerators = _cross_checked(inventory, accelerators, environment)
     named = []
     for accelerator in accelerators:
@@ -47,6 +49,22 @@ def survey(environment: Mapping[str, str], fake: str | None = None) -> Site:
         findings += noticed
         named.append(msgspec.structs.replace(accelerator, part=part))
     return Site(msgspec.structs.replace(inventory, accelerators=named), findings)
+
+
+def same_node(earlier: Record, site: Site) -> None:
+    """Refuse to continue a run with devices other than those that it was begun with.
+
+    Raises:
+        InputError: a device of the run is another part, another piece, or simulated where this one is not.
+    """
+    here = {a.key: (a.name, a.uuid, a.simulated) for a in site.inventory.accelerators}
+    for began in earlier.inventory_before.accelerators:
+        then = (began.name, began.uuid, began.simulated)
+        if began.key in earlier.plan.devices and here.get(began.key, then) != then:
+            raise InputError(
+                f"cannot continue: that run measured {began.key} = {began.name} {began.uuid} on "
+                f"{earlier.inventory_before.node}, which is another device than {began.key} here"
+            )
 
 
 def _torch_version() -> str:

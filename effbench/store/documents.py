@@ -1,11 +1,13 @@
 """Documents on disk: written atomically, read with upgrades, salvaged from the journal where one is damaged."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from effbench.model.digest import digest
 from effbench.model.error import DocumentError, OutputError
 from effbench.model.grade import Grade
 from effbench.model.record import Record
@@ -21,14 +23,16 @@ def prepare(folder: Path) -> None:
     Raises:
         OutputError: it exists and is not empty, or it cannot be written.
     """
+    probe = folder / ".writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise OutputError(f"{folder}: the folder is not empty; choose another with -o, or use --resume")
-        probe = folder / ".writable"
+            raise OutputError(f"{folder}: the folder is not empty; choose another with -o")
         probe.write_bytes(b"\0" * 4096)
         probe.unlink()
     except OSError as error:
+        with contextlib.suppress(OSError):
+            probe.unlink()
         raise OutputError(f"{folder}: cannot write results there: {error.strerror}; choose another with -o") from error
 
 
@@ -46,8 +50,9 @@ def write(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot write: {error.strerror}; the journal keeps what was measured") from error
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise OutputError(f"{path}: cannot write: {error.strerror}") from error
 
 
 def encode(document: msgspec.Struct) -> bytes:
@@ -61,15 +66,23 @@ def decode(data: bytes, kind: type[T], path: Path) -> T:
     Raises:
         DocumentError: damaged, of another kind, or written by a newer effbench.
     """
+    _check_schema(_schema(data, path), kind, path)
+    try:
+        document = msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DocumentError(f"{path}: does not fit its schema: {error}") from error
+    if isinstance(document, Record) and digest(msgspec.structs.replace(document, digest="")) != document.digest:
+        raise DocumentError(f"{path}: damaged or edited: its content does not match its own digest")
+    return document
+
+
+def _schema(data: bytes, path: Path) -> str:
+    """Return the schema that a document names; "" for a document without one."""
     try:
         head: Any = msgspec.json.decode(data, type=dict[str, Any])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DocumentError(f"{path}: damaged JSON: {error}") from error
-    _check_schema(str(head.get("schema", "")), kind, path)
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
-        raise DocumentError(f"{path}: does not fit its schema: {error}") from error
+    return str(head.get("schema", ""))
 
 
 def _check_schema(schema: str, kind: type[Any], path: Path) -> None:
@@ -98,12 +111,10 @@ def read(path: Path, kind: type[T]) -> T:
 def sniff(path: Path) -> type[Record] | type[Scorecard] | type[Grade]:
     """Tell which kind of document the file at `path` is, by its schema field."""
     try:
-        head = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        data = path.read_bytes()
     except OSError as error:
         raise DocumentError(f"{path}: cannot read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
-        raise DocumentError(f"{path}: damaged JSON: {error}") from error
-    schema = str(head.get("schema", ""))
+    schema = _schema(data, path)
     for kind in (Record, Scorecard, Grade):
         if schema.startswith(f"effbench.{kind.__name__.lower()}/"):
             return kind
