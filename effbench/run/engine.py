@@ -14,9 +14,10 @@ from effbench.model.plan import Plan, Trial
 from effbench.run import plan as planning
 from effbench.run import rounds
 from effbench.run.journal import SCHEMA, JournalWriter
+from effbench.run.recording import Recording
 from effbench.run.stage import Answer, Stage
 from effbench.run.watch import Watch
-from effbench.run.wire import Hello, Progress
+from effbench.run.wire import Do, Hello, Progress
 
 # Kept back from the budget for scoring and reporting (all eight artefacts took under 4 s on 2 cores).
 REPORT_RESERVE_S = 8.0
@@ -54,6 +55,7 @@ class Options(msgspec.Struct, frozen=True):
     tool: Tool
     faults: dict[str, dict[str, Any]] = {}
     telemetry: bool = True
+    recording: Recording | None = None
 
 
 class Engine:
@@ -72,9 +74,8 @@ class Engine:
         self.display, self.options = display, options
         self._devices = {a.key: a for a in inventory.accelerators}
         self._began = time.monotonic()
-        self._watch = (
-            Watch([self._devices[key] for key in plan.devices], options.environment) if options.telemetry else None
-        )
+        watched = [self._devices[key] for key in plan.devices]
+        self._watch = Watch(watched, options.environment, options.recording) if options.telemetry else None
         self._processes = 0
         self._history = rounds.History(plan, done)
         self._stage: Stage | None = None
@@ -159,7 +160,8 @@ class Engine:
     def _open(self, number: int, accelerator: Accelerator) -> Stage | None:
         """Start a worker and wait for its device. None when it does not come up, with the finding written."""
         self._processes += 1
-        hello = Hello(accelerator, self.plan.seed, number, self._processes, self.options.faults)
+        replayed = self.options.recording is not None
+        hello = Hello(accelerator, self.plan.seed, number, self._processes, self.options.faults, replayed)
         watch_fd = self._watch.fileno() if self._watch else None
         stage = self._stage = Stage(hello, self.options.environment, watch_fd, self._pump)
         if self._watch is not None:
@@ -188,7 +190,8 @@ class Engine:
         self.display.trial(trial, number, self._done, max(total, self._done), self._history.left_s(number))
         began = time.monotonic()
         deadline_s = max(1.0, min(trial.deadline_s + soak_s, self._left_s()))
-        answer = stage.measure(trial, soak_s, deadline_s, self._progress)
+        recorded = self.options.recording.take(trial.id, number) if self.options.recording else None
+        answer = stage.measure(Do(trial, soak_s, recorded=recorded), deadline_s, self._progress)
         took = time.monotonic() - began
         events = [*answer.events, *self._telemetry()]
         closed = next((e for e in answer.events if isinstance(e, Closed)), None)

@@ -6,6 +6,7 @@ from typing import Protocol, cast
 import msgspec
 
 from effbench.kernels.contract import OwnPass, Rig, Step
+from effbench.kernels.recorded import RecordedStep
 from effbench.model.event import Closed, Noted, Sample, Verify
 from effbench.model.finding import Finding
 from effbench.model.plan import Trial
@@ -41,7 +42,7 @@ def measure(step: Step, trial: Trial, rig: Rig, round_number: int, soak_s: float
     guard = Fingerprints(step, trial, outbox)
     guard.learn()
     procedure = trial.procedure
-    if procedure.mode == "once":
+    if procedure.mode == "once" or isinstance(step, RecordedStep):
         for sample in cast(OwnPass, step).samples(OWN_PASS_FACTOR * procedure.duration_s):
             outbox.event(sample)
         facts = {}

@@ -10,7 +10,6 @@ import msgspec
 from effbench.launch import inline
 from effbench.model.event import Closed, Noted, Opened, Sample
 from effbench.model.inventory import Accelerator
-from effbench.model.plan import Trial
 from effbench.run.wire import Bye, Do, Go, Hello, Message, Progress, Ready, encode, message
 
 Fate = Literal["closed", "crashed", "hung", "nonsense"]
@@ -55,9 +54,9 @@ class Stage:
         answer = self._listen(deadline_s, until=Ready, draw=None)
         return None if self.ready else answer
 
-    def measure(self, trial: Trial, soak_s: float, deadline_s: float, draw: Callable[[Progress], None]) -> Answer:
+    def measure(self, do: Do, deadline_s: float, draw: Callable[[Progress], None]) -> Answer:
         """Have one trial measured. `draw` is called between timed blocks; a CPU worker waits for it."""
-        self._handle.send(encode(Do(trial, soak_s, ack=self.accelerator.kind == "cpu")))
+        self._handle.send(encode(msgspec.structs.replace(do, ack=self.accelerator.kind == "cpu")))
         return self._listen(deadline_s, until=Closed, draw=draw)
 
     def _listen(

@@ -3,6 +3,8 @@
 import selectors
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -10,6 +12,7 @@ from effbench.launch import inline
 from effbench.model.event import Telemetry
 from effbench.model.finding import Finding
 from effbench.model.inventory import Accelerator
+from effbench.run.recording import Recording
 
 HZ = 10.0
 ANSWER_DEADLINE_S = 5.0
@@ -26,9 +29,15 @@ class Counted(msgspec.Struct, frozen=True):
 class Watch:
     """A running telemetry child over some devices. It may die or hang: that costs telemetry, never the run."""
 
-    def __init__(self, accelerators: Sequence[Accelerator], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        accelerators: Sequence[Accelerator],
+        environment: Mapping[str, str],
+        recording: Recording | None = None,
+    ) -> None:
+        self._spool = recording.spool() if recording is not None else None
         self._handle = inline.start(inline.command(inline.Job("effbench.device.sampler")), environment)
-        self._handle.send(_config(accelerators) + b"\n")
+        self._handle.send(_config(accelerators, self._spool) + b"\n")
         self._pending: list[Telemetry] = []
         self._answers: list[bytes] = []
         self._latest: Telemetry | None = None
@@ -96,6 +105,8 @@ class Watch:
         self._handle.send(b'{"stop":true}\n')
         self._handle.leave(2.0)
         self._alive = False
+        if self._spool is not None:
+            self._spool.unlink(missing_ok=True)
 
     def _ask(self, question: bytes, answer: bytes) -> bytes | None:
         """Send a control line and wait for its answer, but not for ever: a sensor may hang in its driver."""
@@ -120,11 +131,15 @@ class Watch:
         return None
 
 
-def _config(accelerators: Sequence[Accelerator]) -> bytes:
-    """What the child shall watch: NVML for GPUs, the CPU's own files, or made-up readings for simulated devices."""
+def _config(accelerators: Sequence[Accelerator], spool: Path | None) -> bytes:
+    """What the child shall watch: NVML for GPUs, the CPU's own files, made-up or recorded readings otherwise."""
     devices = [a.key for a in accelerators]
     simulated = [a for a in accelerators if a.simulated]
-    if simulated:
+    config: dict[str, Any]
+    if spool is not None:
+        plain = [msgspec.structs.replace(a, part=None) for a in accelerators]
+        config = {"devices": devices, "source": "replay", "recording": str(spool), "accelerators": plain}
+    elif simulated:
         parts = [a.part.id for a in simulated if a.part is not None]
         spec = f"{parts[0]}*{len(simulated)}" if parts else ""
         config = {"devices": devices, "source": "fake", "spec": spec, "hz": 100.0}

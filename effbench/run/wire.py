@@ -20,14 +20,26 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", omit_defaults=True):
     round: int
     process: int
     faults: dict[str, dict[str, Any]] = {}
+    replayed: bool = False
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """What a recording holds of one trial in one round."""
+
+    samples: list[Sample]
+    closed: Closed
 
 
 class Do(msgspec.Struct, frozen=True, tag="do", omit_defaults=True):
-    """Parent to worker: measure this trial. With `ack`, wait for `Go` after each `Progress` (a CPU device)."""
+    """Parent to worker: measure this trial. With `ack`, wait for `Go` after each `Progress` (a CPU device).
+
+    On a replayed device `recorded` is what the recording holds of the trial; absent, the trial is not in it.
+    """
 
     trial: Trial
     soak_s: float = 0.0
     ack: bool = False
+    recorded: Recorded | None = None
 
 
 class Go(msgspec.Struct, frozen=True, tag="go"):

@@ -14,8 +14,9 @@ import msgspec
 
 from effbench import kernels
 from effbench.kernels.contract import Rig, Step
+from effbench.kernels.recorded import RecordedStep
 from effbench.kernels.virtual import VirtualRig, fake_step
-from effbench.model.error import EffbenchError
+from effbench.model.error import EffbenchError, SiteError
 from effbench.model.event import Closed, Noted, Opened, Sample
 from effbench.model.plan import Trial
 from effbench.run.measure import measure
@@ -73,7 +74,7 @@ def run_trial(do: Do, hello: Hello, rig: Rig, pipe: Pipe) -> None:
     pipe.event(Opened(time.monotonic_ns(), trial.id, hello.round, hello.process, hello.accelerator.key))
     step: Step | None = None
     try:
-        step = _build(trial, hello, rig)
+        step = _replayed(do) if hello.replayed else _build(trial, hello, rig)
         measure(step, trial, rig, hello.round, do.soak_s, pipe)
     except (EffbenchError, MemoryError, RuntimeError, ValueError, TypeError, OSError) as error:
         detail = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'no message'}"
@@ -90,6 +91,12 @@ def _build(trial: Trial, hello: Hello, rig: Rig) -> Step:
         return fake_step(module, params, trial, rig, hello.round, hello.faults.get(trial.kernel, {}))
     rig.reset_peak()
     return module.build(params, rig)
+
+
+def _replayed(do: Do) -> Step:
+    if do.recorded is None:
+        raise SiteError("the recording does not hold this trial")
+    return RecordedStep(do.recorded.samples, do.recorded.closed)
 
 
 def _open(hello: Hello) -> tuple[Rig, dict[str, str]]:
