@@ -25,7 +25,15 @@ import msgspec
 
 from effbench.kernels import dtypes, train_state, transformer_fit
 from effbench.kernels.contract import Rig, Support
-from effbench.kernels.train_state import ALPHABET, BATCHES, NOISE, RATE_HALF_STEPS, RATE_TIMES_WIDTH, STEPS_TO_JUDGE
+from effbench.kernels.train_state import (
+    ALPHABET,
+    BATCHES,
+    EMBEDDING_STD,
+    NOISE,
+    RATE_HALF_STEPS,
+    RATE_TIMES_WIDTH,
+    STEPS_TO_JUDGE,
+)
 from effbench.kernels.transformer_config import (
     CONFIGS,
     Config,
@@ -135,7 +143,7 @@ class TrainStep:
         self.memory_before = _start_of_peak(rig)
         self.peak_bytes: int | None = None
         self.flags = inputs.fp32_products(tf32=False)
-        self.weights: Any = transformer.init_weights(self.config, self.dtype, rig.device, rig.seed, seq)
+        self.weights: Any = transformer.init_weights(self.config, self.dtype, rig.device, rig.seed, seq, EMBEDDING_STD)
         self.data: Any = train_state.learnable_tokens(self.config, batch, seq, rig.device, rig.seed + 1)
         self.working = transformer.trainable(self.weights)
         self.masters = train_state.masters_of(self.working, self.dtype)

@@ -51,10 +51,14 @@ class Cache(NamedTuple):
     values: tuple[Tensor, ...]
 
 
-def init_weights(config: Config, dtype_name: str, device: str, seed: int, positions: int) -> Weights:
+def init_weights(
+    config: Config, dtype_name: str, device: str, seed: int, positions: int, embedding_std: float = INIT_STD
+) -> Weights:
     """Draw a model on the device: normal with deviation 0.02, residual outputs scaled by 1 / sqrt(2 x layers).
 
     The scaling is GPT-2's (Radford et al. 2019, section 2.3): it keeps the residual stream from growing with depth.
+    Small embeddings let every layer show in the logits, so that a check of them sees every layer; training wants
+    `embedding_std` 1, or the first norm magnifies gradients fifty times and the loss spikes (arXiv 2312.16903).
     """
     import torch
 
@@ -81,7 +85,7 @@ def init_weights(config: Config, dtype_name: str, device: str, seed: int, positi
     )
     cosine, sine = rotation_tables(config.head_dim, positions, device)
     return Weights(
-        embedding=matrix(config.vocab, config.hidden),
+        embedding=matrix(config.vocab, config.hidden, embedding_std),
         layers=layers,
         norm=ones(),
         head=matrix(config.vocab, config.hidden),

@@ -5,16 +5,14 @@ from typing import Any
 
 import pytest
 
+from effbench.kernels import transformer, transformer_fit, transformer_reference
 from effbench.kernels import transformer_config as counts
-from effbench.kernels import transformer_fit
 from effbench.kernels.transformer_config import CONFIGS, Config
 from tests.unit.kernel_devices import SEED, cpu, gpu
 
 torch = pytest.importorskip("torch")
-from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count  # noqa: E402
-
-from effbench.kernels import transformer, transformer_reference  # noqa: E402
+attention = pytest.importorskip("torch.nn.attention")
+flop_counter = pytest.importorskip("torch.utils.flop_counter")
 
 SHAPES = [
     pytest.param(CONFIGS["tiny"], 2, 32, id="tiny"),
@@ -45,18 +43,18 @@ def counted_train(config: Config, batch: int, seq: int, forward_only: bool, fuse
     tokens = transformer.random_tokens(config, (batch, seq + 1), "cpu", 1)
 
     def forward(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-        return int(sdpa_flop_count(query, key, value))
+        return int(flop_counter.sdpa_flop_count(query, key, value))
 
     def backward(grad: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-        return int(sdpa_backward_flop_count(grad, query, key, value))
+        return int(flop_counter.sdpa_backward_flop_count(grad, query, key, value))
 
     mapping = {
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: forward,
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
     }
-    backend = SDPBackend.FLASH_ATTENTION if fused else SDPBackend.MATH
-    counter = FlopCounterMode(display=False, custom_mapping=mapping)
-    with sdpa_kernel(backend), counter:
+    backend = attention.SDPBackend.FLASH_ATTENTION if fused else attention.SDPBackend.MATH
+    counter = flop_counter.FlopCounterMode(display=False, custom_mapping=mapping)
+    with attention.sdpa_kernel(backend), counter:
         loss = transformer.cross_entropy(config, weights, tokens)
         if not forward_only:
             loss.backward()
@@ -94,10 +92,10 @@ def test_inference_flop_agrees_with_torch(config: Config, batch: int, seq: int) 
     weights = model(config, seq)
     tokens = transformer.random_tokens(config, (batch, seq), "cpu", 1)
     cache = transformer.empty_cache(config, "fp32", "cpu", batch, seq)
-    with sdpa_kernel(SDPBackend.MATH), torch.no_grad():
-        with FlopCounterMode(display=False) as prefill:
+    with attention.sdpa_kernel(attention.SDPBackend.MATH), torch.no_grad():
+        with flop_counter.FlopCounterMode(display=False) as prefill:
             transformer.next_logits(config, weights, tokens, cache, 0)
-        with FlopCounterMode(display=False) as decode:
+        with flop_counter.FlopCounterMode(display=False) as decode:
             transformer.next_logits(config, weights, tokens[:, -1:], cache, seq - 1)
     masked = counts.causal_attention_flop(config, batch, seq)
     assert prefill.get_total_flops() == counts.prefill_flop(config, batch, seq) + masked
