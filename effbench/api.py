@@ -151,7 +151,8 @@ def record_of(path: Path) -> Record:
     try:
         return documents.read(file, Record)
     except DocumentError as damage:
-        if "written by a newer effbench" in str(damage) or not beside.exists():
+        salvageable = file.name == documents.RECORD and beside.exists()
+        if "written by a newer effbench" in str(damage) or not salvageable:
             raise
         return build(journal.read(beside))
 

@@ -9,6 +9,7 @@ from effbench import api, resources
 from effbench.catalog import parts
 from effbench.cli import options
 from effbench.model.error import InputError
+from effbench.store import documents
 
 
 @click.command("show")
@@ -23,10 +24,11 @@ def command(name: str, workloads: Path | None) -> int:
 def _found(name: str, extra: list[Path]) -> Any:
     path = Path(name)
     if path.exists() and path.suffix not in (".yaml", ".yml"):
-        return api.record_of(path) if path.is_dir() else api.any_document(path)
+        whole = path.is_dir() or path.name in (documents.RECORD, documents.JOURNAL)
+        return api.record_of(path) if whole else api.any_document(path)
     if name in parts.catalog().ids():
         return parts.catalog().part(name)
-    if name in resources.names("policies", extra):
+    if name in resources.names("policies", extra) or (path.is_file() and b"effbench.policy/" in path.read_bytes()):
         return api.load_policy(name, extra)
     if name in resources.names("workloads", extra) or path.exists():
         return api.load_suite(name, extra)

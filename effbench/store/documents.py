@@ -42,7 +42,7 @@ def write(path: Path, data: bytes) -> None:
     Raises:
         OutputError: the disk is full or the folder is not writable; the old content stays.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.parent / f".{path.name}.{os.getpid()}"
     try:
         with temporary.open("wb") as file:
             file.write(data)
