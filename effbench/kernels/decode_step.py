@@ -43,7 +43,7 @@ VERSION = 1
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
-WINDOW = 16  # positions after the context that take turns
+WINDOW = 8  # positions after the context that take turns; each is a graph to capture on a GPU
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -135,7 +135,10 @@ class LaunchLatency:
             "sync": "launch, then wait for the device",
             "graph": "replay of a CUDA graph of one launch",
         }
-        return {"repetition": meaning[self.how], "launch": "add one to an int64 counter"}
+        return {
+            "repetition": meaning[self.how],
+            "launch": "add one to an int64 counter: torch's dispatch and CUDA's launch together",
+        }
 
     def close(self) -> None:
         """Let go of the counter and the graph."""

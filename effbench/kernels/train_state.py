@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import math
 from typing import TYPE_CHECKING, Any
 
+from effbench.kernels.contract import Rig
 from effbench.kernels.transformer_config import Config
 from effbench.model.event import Verify
 
@@ -93,3 +96,20 @@ def judged(found: float, expected: float, allowed: float, finite: bool, first: f
     if not finite:
         problems.append("a gradient is missing or not finite")
     return Verify(ok=not problems, error=error, tolerance=allowed, detail="; ".join(problems))
+
+
+def start_of_peak(rig: Rig) -> int | None:
+    """Reset the high-water mark where the rig can, and return where it starts, byte.
+
+    On a CPU the mark is of resident memory, and glibc keeps freed blocks of earlier kernels resident; they are given
+    back first, or this kernel would fill them unseen.
+    """
+    gc.collect()
+    if rig.device == "cpu":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+        if trim is not None:
+            trim(0)
+    reset = getattr(rig, "reset_peak", None)
+    if reset is not None:
+        reset()
+    return rig.peak_bytes()

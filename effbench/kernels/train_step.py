@@ -3,7 +3,8 @@
 OVERHEAD. Building draws the model on the device; verifying recomputes one batch in plain fp32.
 
 FIELDS. `config`, `batch`, `seq`: the model and the tokens of a step; absent ones come from the ladder in
-`transformer_fit`. `dtype`: bf16 or fp32. `compile`: hand forward and loss to `torch.compile`.
+`transformer_fit`. `dtype`: bf16 or fp32. `compile`: hand forward and loss to `torch.compile`
+(the layers are unrolled: expect minutes for the large models).
 
 Master weights. In bf16 the model computes with a bf16 copy of its weights (activations and residual stream are bf16
 too), while AdamW keeps fp32 masters and moments; each gradient is widened to fp32 as soon as it is complete and
@@ -40,6 +41,7 @@ from effbench.kernels.transformer_config import (
     ConfigName,
     DtypeName,
     parameters,
+    state_bytes_per_parameter,
     train_bytes,
     train_flop,
     train_hardware_flop,
@@ -140,7 +142,7 @@ class TrainStep:
 
         self.config, batch, seq, self.dtype = _fitted(params)
         self.rig = rig
-        self.memory_before = _start_of_peak(rig)
+        self.memory_before = train_state.start_of_peak(rig)
         self.peak_bytes: int | None = None
         self.flags = inputs.fp32_products(tf32=False)
         self.weights: Any = transformer.init_weights(self.config, self.dtype, rig.device, rig.seed, seq, EMBEDDING_STD)
@@ -238,11 +240,11 @@ class TrainStep:
         return facts if self.peak_bytes is None else facts | {"peak_memory_bytes": float(self.peak_bytes)}
 
     def _keep_peak(self) -> None:
-        """Note the peak of the steps once, before a verification needs more; less than the weights alone is no peak."""
+        """Note the peak of the steps once, before a verification needs more; less than the state alone is no peak."""
         now = self.rig.peak_bytes()
         if self.peak_bytes is not None or now is None or self.memory_before is None or not self.steps:
             return
-        held = sum(master.nbytes for master in self.masters)
+        held = sum(state_bytes_per_parameter(self.dtype)) * parameters(self.config)
         self.peak_bytes = now - self.memory_before if now - self.memory_before > held else None
 
     def texts(self) -> dict[str, str]:
@@ -262,11 +264,3 @@ class TrainStep:
         """Let go of weights, moments, gradients and data."""
         self.working, self.masters = [], []
         self.optimizer = self.weights = self.loss_of = self.data = self._losses = self._first = None
-
-
-def _start_of_peak(rig: Rig) -> int | None:
-    """Reset the high-water mark where the rig can, and return where it starts, byte."""
-    reset = getattr(rig, "reset_peak", None)
-    if reset is not None:
-        reset()
-    return rig.peak_bytes()

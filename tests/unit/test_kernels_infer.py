@@ -190,7 +190,7 @@ def test_support() -> None:
     assert decode_step.support(graphs, gpu()).skip is None
     large = decode_step.fit(decode_step.Params(config="4b", batch=256), gpu())
     assert str(decode_step.support(large, gpu()).skip).startswith(
-        "not applicable: 4b with a cache of 256 x 2064 tokens"
+        f"not applicable: 4b with a cache of 256 x {2048 + WINDOW} tokens"
     )
 
 
