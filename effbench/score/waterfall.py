@@ -13,7 +13,7 @@ PREFERENCE = ("bf16", "fp16", "tf32", "fp32", "fp64")
 
 def waterfall(derived: Sequence[Derived], device: str) -> Waterfall | None:
     """Build the waterfall of `device` from its metrics; None when it measured no GEMM. Values in flop/s."""
-    mine = [d for d in derived if d.source.accelerator.key == device]
+    mine = [d for d in derived if d.source.accelerator.key == device and not d.source.trial.emulated]
     train = next((d for d in mine if d.metric.key == "train.step.mfu"), None)
     gemms = {
         d.output.peak: d
