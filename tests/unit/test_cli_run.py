@@ -1,4 +1,4 @@
-"""`effbench run`: eight artefacts whatever happens, the verdict's exit code, resumed and interrupted runs kept whole."""
+"""`effbench run`: eight artefacts whatever happens, the verdict's exit code, resumed and cut runs kept whole."""
 
 import os
 import signal
