@@ -25,6 +25,7 @@ from effbench.model.suite import Suite
 from effbench.run import doctor, engine, journal
 from effbench.run import plan as planning
 from effbench.run.record import build
+from effbench.run.recording import Recording
 from effbench.run.redact import redact
 from effbench.run.site import Site, same_node, survey
 from effbench.run.watch import watch_for
@@ -42,7 +43,6 @@ __all__ = [
     "card_of",
     "checked_folder",
     "compare_records",
-    "copy_journal",
     "diagnose",
     "encode",
     "finished",
@@ -55,6 +55,8 @@ __all__ = [
     "look",
     "plan",
     "record_of",
+    "recorded_site",
+    "recording",
     "redacted",
     "render",
     "replay",
@@ -124,10 +126,9 @@ def run(
 
 
 def replay(folder: Path) -> Record:
-    """Rebuild the record of a run folder from its journal. The same journal gives the same bytes.
+    """Rebuild the record of a run folder from its journal; the same journal gives the same bytes.
 
-    Raises:
-        DocumentError: there is no journal, or not one whole trial in it.
+    Raises DocumentError when there is no journal, or not one whole trial in it.
     """
     return build(journal.read(folder / documents.JOURNAL))
 
@@ -239,11 +240,6 @@ def any_document(path: Path) -> Record | Scorecard | Grade:
     return documents.read(path, documents.sniff(path))
 
 
-def copy_journal(source: Path, target: Path) -> None:
-    """Copy the journal of one run folder into another."""
-    documents.write(target / documents.JOURNAL, (source / documents.JOURNAL).read_bytes())
-
-
 def first_round(todo: Plan, device: str) -> list[Trial]:
     """Return the trials of one device in the order of the first round."""
     return planning.order(todo, 0, device)
@@ -292,3 +288,13 @@ def diagnose(environment: Mapping[str, str], fake: str | None = None) -> tuple[I
     site = survey(children, fake)
     telemetry, absent = watch_for(site.inventory.accelerators, children, doctor.WATCH_S)
     return site.inventory, [*site.findings, *doctor.examine(site.inventory, telemetry, absent)]
+
+
+def recording(path: Path) -> Recording:
+    """Open a run folder or a journal as a device to play back. Raises DocumentError when it cannot be read."""
+    return Recording(path / documents.JOURNAL if path.is_dir() else path)
+
+
+def recorded_site(played: Recording) -> Site:
+    """Return the node that a recording was made on, every device marked as simulated."""
+    return Site(played.inventory, [])

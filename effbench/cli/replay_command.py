@@ -6,6 +6,7 @@ import click
 
 from effbench import api
 from effbench.cli import options
+from effbench.store import documents
 
 
 @click.command("replay")
@@ -19,7 +20,7 @@ def command(run: Path, folder: Path | None, policy: str) -> int:
     record = api.replay(source)
     target = source if folder is None else api.checked_folder(folder)
     if target != source:
-        api.copy_journal(source, target)
+        documents.write(target / documents.JOURNAL, (source / documents.JOURNAL).read_bytes())
     _, verdict = api.artefacts(target, record, rules)
     for finding in record.findings:
         if finding.code == "record-truncated":

@@ -1,5 +1,6 @@
 """`effbench run`: measure, score, grade, report; exit with the verdict."""
 
+import signal
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from effbench.model.policy import Policy
 from effbench.model.record import Record
 from effbench.model.scorecard import Scorecard
 from effbench.run.engine import Options, environment_for_children
+from effbench.run.recording import Recording
 
 DEFAULT_SUITE = "node/quick"
 
@@ -27,6 +29,7 @@ DEFAULT_SUITE = "node/quick"
 @click.option("--resume", type=click.Path(path_type=Path, exists=True), metavar="RUN", help="Continue a run folder.")
 @click.option("-o", "folder", type=click.Path(path_type=Path), metavar="DIR", help="The run folder; must be empty.")
 @click.option("--fake", metavar="PART[*N]", help="Simulate devices of the catalogue, to try effbench without them.")
+@click.option("--replay", type=click.Path(path_type=Path, exists=True), metavar="RUN", help="Play a recorded run back.")
 @options.workloads_option
 @options.json_option
 def command(
@@ -38,6 +41,7 @@ def command(
     resume: Path | None,
     folder: Path | None,
     fake: str | None,
+    replay: Path | None,
     workloads: Path | None,
     as_json: bool,
 ) -> int:
@@ -46,13 +50,15 @@ def command(
     Writes journal, record, scorecard, grade, HTML, Markdown, JUnit and Prometheus files into the run folder, and
     ends with the verdict as exit code: 0 pass, 1 fail, 3 not rated, 4 undecided.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM is a person's Ctrl-C
     extra = options.search_path(workloads)
     rules = api.load_policy(policy, extra)
     folder, earlier = _begun(resume, folder)
-    asked = api.load_suite(_suite(suite, earlier), extra)
+    recording = api.recording(replay) if replay is not None else None
+    asked = api.load_suite(_suite(suite, earlier, recording), extra)
     if folder is not None and earlier is None:
         api.checked_folder(folder)
-    site = api.look(options.environment(), fake, device)
+    site = api.recorded_site(recording) if recording else api.look(options.environment(), fake, device)
     todo = api.plan(asked, site, device, only)
     if earlier is not None:
         api.same_node(earlier, site)
@@ -61,7 +67,7 @@ def command(
     if folder is None:
         folder = api.checked_folder(api.folder_for(Path("reports/runs"), todo, site.inventory.node))
     shown = LiveDisplay() if options.watched() else PlainDisplay()
-    settings = Options(environment_for_children(options.environment()), allowed_s, api.tool())
+    settings = Options(environment_for_children(options.environment()), allowed_s, api.tool(), recording=recording)
     done = api.finished(earlier) if earlier is not None else frozenset()
     try:
         record, outcome = api.run(todo, site.inventory, folder, shown, settings, done)
@@ -86,11 +92,13 @@ def _begun(resume: Path | None, folder: Path | None) -> tuple[Path | None, Recor
     return folder, api.unfinished(folder)
 
 
-def _suite(asked: str | None, earlier: Record | None) -> str:
-    """The suite to run: the one asked for, else that of the run that goes on, else the default."""
-    if asked is not None or earlier is None:
-        return asked or DEFAULT_SUITE
-    return earlier.plan.suite
+def _suite(asked: str | None, earlier: Record | None, recording: Recording | None) -> str:
+    """The suite to run: the one asked for, else that of the run that goes on or is played back, else the default."""
+    if asked is not None:
+        return asked
+    if earlier is not None:
+        return earlier.plan.suite
+    return recording.suite if recording is not None else DEFAULT_SUITE
 
 
 def _artefacts(folder: Path, record: Record, rules: Policy) -> tuple[Scorecard, Grade]:

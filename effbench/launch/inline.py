@@ -4,9 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -20,7 +20,7 @@ class Job(msgspec.Struct, frozen=True):
 
 def command(job: Job) -> list[str]:
     """Return the words that start `job`. Pure. `-P` keeps the caller's folder off the child's module path."""
-    return [sys.executable, "-u", "-m", job.module]
+    return [sys.executable, "-P", "-u", "-m", job.module]
 
 
 class Handle:
@@ -30,13 +30,13 @@ class Handle:
     """
 
     def __init__(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
+        self._stderr = os.fdopen(os.memfd_create("effbench-stderr"), "w+b")  # a full disk must not matter here
         self._process = subprocess.Popen(
             list(words),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
-            env=dict(environment),
+            env=_with_effbench(environment),
             start_new_session=True,
         )
         assert self._process.stdout is not None
@@ -124,6 +124,13 @@ class Handle:
                     stream.close()
                 except OSError:
                     continue
+
+
+def _with_effbench(environment: Mapping[str, str]) -> dict[str, str]:
+    """Let the child find this very effbench, installed or a checkout, without the folder it was started in."""
+    own = str(Path(__file__).resolve().parents[2])
+    asked = environment.get("PYTHONPATH", "")
+    return {**environment, "PYTHONPATH": os.pathsep.join([own, asked] if asked else [own])}
 
 
 def start(words: Sequence[str], environment: Mapping[str, str]) -> Handle:

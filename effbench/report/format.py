@@ -71,7 +71,9 @@ def clean(text: str) -> str:
 def sentence(text: str, lead: str = "") -> str:
     """Drop `lead`, which a heading says already, and end with a full stop."""
     if lead and text.startswith(lead):
-        text = text[len(lead) : len(lead) + 1].upper() + text[len(lead) + 1 :]
+        text = text.removeprefix(lead)
+        if "." not in text.split(" ")[0]:  # a metric's key stays as it is
+            text = text[:1].upper() + text[1:]
     return text if not text or text[-1] in ".!?" else f"{text}."
 
 

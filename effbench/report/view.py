@@ -106,7 +106,9 @@ def _facts(card: Scorecard, grade: Grade | None, record: Record | None) -> list[
     coverage = format.percent(card.coverage)
     if record is not None:
         states = [m.status for m in record.measurements if m.status != "skipped"]
-        coverage += f" ({states.count('valid')} of {format.count(len(states), 'trial')} valid)"
+        suspect = states.count("suspect")
+        coverage += f" ({states.count('valid') + suspect} of {format.count(len(states), 'trial')}"
+        coverage += f", {suspect} of them suspect)" if suspect else ")"
     facts = [("Policy", f"{grade.policy.name}, version {grade.policy.version}" if grade else "none applied")]
     facts += [("Coverage", coverage), ("Suite", card.suite), ("Measured", format.when(card.started_at))]
     if record is not None and record.wall_s:

@@ -91,14 +91,14 @@ class Engine:
         """
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         first = Started(SCHEMA, time.monotonic_ns(), started_at, self.options.tool, self.plan, self.inventory)
-        outcome = "complete"
+        outcome = "interrupted"
         try:
             self.journal.write([first])
             self.display.begin(self.plan, self.inventory)
             self._record_counters()
             outcome = self._rounds()
         except KeyboardInterrupt:
-            outcome = "interrupted"
+            pass  # whatever was measured is kept
         finally:
             self._finish(outcome)
         return outcome

@@ -194,7 +194,13 @@ def joined(earlier: Plan, later: Plan) -> Plan:
             f"cannot continue: that run measured {', '.join(earlier.devices)}, "
             f"this one would measure {', '.join(later.devices)}"
         )
-    known = {trial.id for trial in earlier.trials}
+    known = {trial.id: trial.trial_key for trial in earlier.trials}
+    changed = [trial.id for trial in later.trials if known.get(trial.id, trial.trial_key) != trial.trial_key]
+    if changed:
+        raise InputError(
+            f"cannot continue: {', '.join(changed)} would now be measured differently (another kernel version, "
+            "procedure or catalogue row); start a new run"
+        )
     trials = [*earlier.trials, *(trial for trial in later.trials if trial.id not in known)]
     plan = msgspec.structs.replace(
         later, digest="", trials=trials, kernel_digests={**earlier.kernel_digests, **later.kernel_digests}

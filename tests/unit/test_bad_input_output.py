@@ -81,7 +81,6 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_every_whole_trial(tmp_path: Pa
     assert set(contents(folder)) == ARTEFACTS
 
 
-@pytest.mark.xfail(strict=True, reason="the engine writes its end as `complete` whatever ended it")
 def test_a_run_that_a_full_disk_ended_is_not_complete(
     tmp_path: Path, suite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
