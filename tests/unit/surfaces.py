@@ -89,7 +89,9 @@ def parity(seed: int) -> Surface:
     rng = np.random.default_rng(seed)
     axes = {name: list(range(1, 17)) for name in "mnk"}
     i, j, k = _mesh(axes)
-    smooth = sum(-((g - c) ** 2) / rng.uniform(600, 1500) for g, c in zip((i, j, k), rng.uniform(3, 14, 3), strict=True))
+    smooth = sum(
+        -((g - c) ** 2) / rng.uniform(600, 1500) for g, c in zip((i, j, k), rng.uniform(3, 14, 3), strict=True)
+    )
     return axes, np.exp(smooth) * np.where((i + j + k) % 2 == 0, 1.0, 0.88)
 
 
