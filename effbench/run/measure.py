@@ -15,7 +15,7 @@ from effbench.run.wire import Progress
 
 PROGRESS_EVERY_S = 1.0
 # A soak ends when four consecutive blocks agree within this; clocks settle in steps of about 1 %.
-STEADY_SPREAD = 0.01
+STEADY_SPREAD, STEADY_BLOCKS = 0.01, 4
 SOAK_BLOCK_S = 0.1
 PILOT_REPEATS = 3
 BATCH_MAX = 200_000
@@ -49,7 +49,9 @@ def measure(step: Step, trial: Trial, rig: Rig, round_number: int, soak_s: float
     else:
         soak = _soak(step, rig, procedure, soak_s, outbox, trial.id)
         _sample(step, rig, trial, soak.batch, outbox, guard)
-        facts = {"steady": float(soak.steady), "soak_s": soak.seconds}
+        facts = {"soak_s": soak.seconds}
+        if soak.steady is not None:
+            facts["steady"] = float(soak.steady)
     outbox.progress(Progress(trial.id, 0.0, phase="verifying"))
     guard.check()
     verdict = guard.attach(step.verify())
@@ -115,10 +117,10 @@ def _close(
 
 
 class Soak(msgspec.Struct, frozen=True):
-    """How a warm-up ended: repetitions per timed batch, whether block times agreed, and how long it took."""
+    """How a warm-up ended: repetitions per timed batch, whether block times agreed (None: too few to tell), seconds."""
 
     batch: int
-    steady: bool
+    steady: bool | None
     seconds: float
 
 
@@ -143,7 +145,7 @@ def _soak(step: Step, rig: Rig, procedure: Procedure, soak_s: float, outbox: Out
             outbox.progress(Progress(trial, now - started, len(blocks), per_step, phase="soaking"))
     typical = sorted(blocks)[len(blocks) // 2]
     batch = 1 if alone else batch_of(procedure.batch_min_s, typical)
-    return Soak(batch, steady, rig.monotonic() - started)
+    return Soak(batch, steady if len(blocks) >= STEADY_BLOCKS else None, rig.monotonic() - started)
 
 
 def batch_of(least_s: float, step_s: float) -> int:
@@ -152,8 +154,8 @@ def batch_of(least_s: float, step_s: float) -> int:
 
 
 def _steady(blocks: list[float]) -> bool:
-    last = blocks[-4:]
-    return len(last) == 4 and max(last) - min(last) <= STEADY_SPREAD * min(last)
+    last = blocks[-STEADY_BLOCKS:]
+    return len(last) == STEADY_BLOCKS and max(last) - min(last) <= STEADY_SPREAD * min(last)
 
 
 def _sample(step: Step, rig: Rig, trial: Trial, n: int, outbox: Outbox, guard: Fingerprints) -> None:

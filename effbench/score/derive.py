@@ -82,10 +82,10 @@ def _value(source: Source, output: Output) -> tuple[float | None, Interval | Non
     if measurement.step_s is None:
         return None, None
     step, interval = measurement.step_s.value, measurement.interval
-    if output.of == "time":
+    if output.of in ("time", "p50"):
         return step, interval
-    if output.of in ("p50", "p99"):
-        return measurement.quantiles_s.get(output.of.removeprefix("p")), None
+    if output.of == "p99":
+        return measurement.quantiles_s.get("99"), None
     amount = {
         "flop": work.flop,
         "fraction": work.flop,

@@ -12,7 +12,7 @@ from _runs import plan_of, run
 from effbench import api
 from effbench.catalog.references import assumed_tau
 
-RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 40
+RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 16
 TRUTHS = 5  # independent trials per run
 WORKLOADS = """
 workloads:
