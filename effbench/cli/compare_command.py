@@ -40,7 +40,7 @@ def _line(row: api.Compared) -> str:
     ratio = f"{row.ratio:.3f}" if row.ratio is not None else "-"
     ends = f"[{row.low:.3f}, {row.high:.3f}]" if row.low is not None and row.high is not None else "-"
     outcome = f"{row.outcome} ({row.note})" if row.note else row.outcome
-    return f"{outcome}  {row.key}  {ratio}  {ends}"
+    return f"{outcome}  {row.key}  {ratio} {ends}"
 
 
 def _verdict(rows: list[api.Compared]) -> str:
