@@ -11,11 +11,13 @@ from effbench.cli.display import LiveDisplay, PlainDisplay
 from effbench.cli.main import INTERRUPTED
 from effbench.model.error import OutputError
 from effbench.model.grade import EXIT_CODES, Grade
+from effbench.model.plan import Plan
 from effbench.model.policy import Policy
 from effbench.model.record import Record
 from effbench.model.scorecard import Scorecard
 from effbench.run.engine import Options, environment_for_children
 from effbench.run.recording import Recording
+from effbench.run.site import Site
 
 DEFAULT_SUITE = "node/quick"
 
@@ -59,10 +61,7 @@ def command(
     if folder is not None and earlier is None:
         api.checked_folder(folder)
     site = api.recorded_site(recording) if recording else api.look(options.environment(), fake, device)
-    todo = api.plan(asked, site, device, only)
-    if earlier is not None:
-        api.same_node(earlier, site)
-        todo = api.joined(earlier.plan, todo)
+    todo = _joined(earlier, api.plan(asked, site, device, only), site)
     allowed_s = api.budget(todo, budget)
     if folder is None:
         folder = api.checked_folder(api.folder_for(Path("reports/runs"), todo, site.inventory.node))
@@ -80,6 +79,14 @@ def command(
         shown.end()
     _present(card, verdict, record, folder, as_json)
     return INTERRUPTED if outcome == "interrupted" else EXIT_CODES[verdict.verdict]
+
+
+def _joined(earlier: Record | None, todo: Plan, site: Site) -> Plan:
+    """The plan, joined with that of the run that goes on, if one does."""
+    if earlier is None:
+        return todo
+    api.same_node(earlier, site)
+    return api.joined(earlier.plan, todo)
 
 
 def _begun(resume: Path | None, folder: Path | None) -> tuple[Path | None, Record | None]:

@@ -11,7 +11,7 @@ from effbench.cli.display import PlainDisplay
 from effbench.run.engine import Options, environment_for_children
 from tests.unit.command_line import FAKE, call
 
-LINE = re.compile(r"(worse|same|better|undecided|not-comparable)( \(.*\))?  ([a-z0-9_.]+)  (-|\d+\.\d{3})  (-|\[.*\])")
+LINE = re.compile(r"(worse|same|better|undecided|not-comparable)( \(.*\))?  ([a-z0-9_.]+)  (-|\d+\.\d{3}) (-|\[.*\])")
 
 
 def measured(folder: Path, suite: Path, **faults: dict) -> Path:
