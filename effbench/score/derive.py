@@ -39,6 +39,9 @@ class Derived(msgspec.Struct, frozen=True):
 def derive(source: Source, findings: list[Finding]) -> list[Derived]:
     """Return the metrics that the trial's outputs declare. What cannot be had is a finding instead."""
     derived = []
+    if source.trial.emulated:
+        text = f"{source.trial.id} is emulated: the part has no unit for it, so it is shown and held against nothing"
+        findings.append(Finding("emulated-dtype", "info", text, device=source.accelerator.key, trial=source.trial.id))
     for output in source.trial.outputs:
         metric = _metric(source, output, findings)
         if metric is not None:

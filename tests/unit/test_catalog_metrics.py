@@ -108,8 +108,8 @@ def test_the_most_particular_pattern_wins() -> None:
 @pytest.mark.parametrize(
     ("key", "title"),
     [
-        ("compute.gemm.bf16.flops", "Matrix product, bf16"),
-        ("compute.gemm.bf16.m2048n2048k2048.flops", "Matrix product, bf16, 2048 × 2048 × 2048"),
+        ("compute.gemm.bf16.flops", "GEMM, bf16"),
+        ("compute.gemm.bf16.m2048n2048k2048.flops", "GEMM, bf16, 2048 × 2048 × 2048"),
         ("compute.attention.fwd_bwd.d64.flops", "Attention, forward and backward, head size 64"),
         ("infer.decode.b8.inter_token_p99", "Time between tokens, batch 8, 99 of 100"),
         ("host.copy.h2d.pinned.bandwidth", "Copy host to device, pinned memory"),
