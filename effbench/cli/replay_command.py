@@ -25,6 +25,7 @@ def command(run: Path, folder: Path | None, policy: str) -> int:
     for finding in record.findings:
         if finding.code == "record-truncated":
             options.say(f"warning: {finding.message}")
-    done = sum(m.status in ("valid", "suspect") for m in record.measurements)
-    options.emit(f"{target}: {done} of {len(record.measurements)} trials gave a figure; verdict {verdict.verdict}")
+    planned = [m for m in record.measurements if m.status != "skipped"]
+    done = sum(m.status in ("valid", "suspect") for m in planned)
+    options.emit(f"{target}: {done} of {len(planned)} trials gave a figure; verdict {verdict.verdict}")
     return 0

@@ -15,7 +15,7 @@ from effbench.run import plan as planning
 from effbench.run import rounds
 from effbench.run.journal import SCHEMA, JournalWriter
 from effbench.run.recording import Recording
-from effbench.run.stage import Answer, Stage
+from effbench.run.stage import Answer, Stage, oom_kills
 from effbench.run.watch import Watch
 from effbench.run.wire import Do, Hello, Progress
 
@@ -80,6 +80,7 @@ class Engine:
         self._history = rounds.History(plan, done)
         self._stage: Stage | None = None
         self._measured_s = 0.0
+        self._oom_kills = oom_kills()
         self._done = 0
         self._abandoned = False
 
@@ -210,7 +211,7 @@ class Engine:
 
     def _loss(self, answer: Answer, trial: Trial, number: int) -> tuple[Closed, Noted]:
         code = "worker-hung" if answer.fate == "hung" else "worker-crashed"
-        if answer.signal == 9:
+        if answer.signal == 9 and oom_kills() > self._oom_kills:
             code = "worker-oom"
         now = time.monotonic_ns()
         device = trial.placement.devices[0]

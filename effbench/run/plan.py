@@ -22,7 +22,8 @@ from effbench.model.suite import DeviceClass, Procedure, Suite, Workload
 # replaces it by what the first round took.
 SETUP_S = {"cpu": 1.0, "gpu": 0.5}
 START_S = {"cpu": 2.5, "gpu": 6.0}
-DEADLINE_FACTOR, DEADLINE_FLOOR_S = 5.0, 45.0
+DEADLINE_FACTOR = 5.0
+DEADLINE_FLOOR_S = {"cpu": 45.0, "gpu": 25.0}
 
 
 def make(
@@ -140,7 +141,7 @@ def _trial(workload: Workload, kernel: Kernel, params: Any, procedure: Procedure
         work=work,
         outputs=kernel.outputs(params),
         trial_key=trial_key(workload.kernel, kernel.VERSION, plain, procedure, work, accelerator),
-        deadline_s=max(DEADLINE_FLOOR_S, DEADLINE_FACTOR * expected),
+        deadline_s=max(DEADLINE_FLOOR_S[accelerator.kind], DEADLINE_FACTOR * expected),
         expected_s=expected,
         emulated=support.emulated,
         skipped=support.skip,

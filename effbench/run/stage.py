@@ -3,6 +3,7 @@
 import selectors
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -129,3 +130,12 @@ def shown(accelerator: Accelerator) -> dict[str, str]:
     if accelerator.kind != "gpu" or accelerator.simulated:
         return {}
     return {"CUDA_VISIBLE_DEVICES": accelerator.uuid, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
+def oom_kills() -> int:
+    """How many processes the kernel's out-of-memory killer has ended since boot; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
