@@ -6,6 +6,7 @@ import click
 
 from effbench import api
 from effbench.cli import options
+from effbench.model.plan import Plan
 
 
 @click.command("plan")
@@ -36,10 +37,15 @@ def command(suite: str, device: str, only: str | None, fake: str | None, workloa
     lines += [
         "",
         f"{len(running)} trials, {_rounds(todo.rounds_min, todo.rounds_max)} in fresh processes, shuffled in each",
-        f"about {todo.expected_s:.0f} s for {todo.rounds_min} rounds; budget {todo.budget_s:.0f} s, enforced",
+        f"about {todo.expected_s:.0f} s for {todo.rounds_min} rounds; {_budget(todo)}, enforced",
     ]
     options.emit("\n".join(lines))
     return 0
+
+
+def _budget(todo: Plan) -> str:
+    per_device = f", {todo.budget_s / len(todo.devices):.0f} s a device" if len(todo.devices) > 1 else ""
+    return f"budget {todo.budget_s:.0f} s{per_device}"
 
 
 def _rounds(least: int, most: int) -> str:
