@@ -265,9 +265,9 @@ def joined(earlier: Plan, later: Plan) -> Plan:
 
 def finished(record: Record) -> frozenset[str]:
     """Return the ids of the trials that already have all their rounds in a run."""
-    enough = record.plan.rounds_min
+    enough = {t.id: min(t.rounds or record.plan.rounds_min, record.plan.rounds_min) for t in record.plan.trials}
     usable = [m for m in record.measurements if m.status in ("valid", "suspect")]
-    return frozenset(m.trial for m in usable if sum(r.status == "done" for r in m.rounds) >= enough)
+    return frozenset(m.trial for m in usable if sum(r.status == "done" for r in m.rounds) >= enough[m.trial])
 
 
 def redacted(source: Path, target: Path, salt: bytes, words: Sequence[str]) -> Record:

@@ -27,7 +27,7 @@ def command(fake: str | None, as_json: bool) -> int:
     disturbing = sum(f.severity != "info" for f in findings)
     lines += [
         "",
-        f"{disturbing} things would disturb a measurement here"
+        f"{disturbing} thing{'s' if disturbing > 1 else ''} would disturb a measurement here"
         if disturbing
         else "Nothing found that would disturb a measurement.",
     ]

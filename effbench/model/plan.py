@@ -57,9 +57,9 @@ class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One kernel with fixed parameters on fixed devices, measured once per round.
 
-    `id` is `<workload>[<axis values>]@<device>`, readable and unique in the plan. `trial_key` is the digest of what
-    decides comparability (INTERFACES section 5). A `skipped` trial is not applicable here, says why, and does not
-    count against coverage.
+    `id` is `<workload>:<label>@<device>`, readable and unique in the plan. `trial_key` is the digest of what
+    decides comparability (INTERFACES section 5). `rounds` bounds the rounds it takes part in. A `skipped` trial is not
+    applicable here, says why, and does not count against coverage.
     """
 
     id: str
@@ -76,6 +76,7 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     expected_s: float
     emulated: bool = False
     skipped: str | None = None
+    rounds: int | None = None
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -1,6 +1,6 @@
 """What is asked for: a suite of workloads, each a kernel with parameters and a way to measure it."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -42,7 +42,8 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """One kernel with parameters. `axes` multiplies: every combination of values becomes a trial.
 
     `on` limits a workload to device classes; absent, it is planned on all of them.
-    `procedure` replaces the suite's procedure for this workload.
+    `procedure` replaces the suite's procedure for this workload. `rounds` bounds how many rounds it takes part in: a
+    soak of ten minutes is one unbroken window, not three.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     scope: Scope = "device"
     on: list[DeviceClass] | None = None
     procedure: Procedure | None = None
+    rounds: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class Requires(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -133,7 +133,7 @@ class Engine:
 
     def _round(self, number: int, accelerator: Accelerator) -> None:
         """Run every trial of one device once, in fresh processes: one, and one more after each loss."""
-        waiting = [t for t in planning.order(self.plan, number, accelerator.key) if self._history.runnable(t)]
+        waiting = [t for t in planning.order(self.plan, number, accelerator.key) if self._history.runnable(t, number)]
         losses, soaked = 0, False
         left_out: list[str] = []
         while waiting and losses <= LOSSES_MAX:

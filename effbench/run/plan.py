@@ -83,7 +83,7 @@ def _assemble(
 ) -> Plan:
     rounds = suite.rounds[kind]
     devices = list(dict.fromkeys(device for trial in trials for device in trial.placement.devices))
-    per_round = sum(trial.expected_s for trial in trials) + START_S[kind] * len(devices)
+    expected = sum(trial.expected_s * min(trial.rounds or rounds.min, rounds.min) for trial in trials)
     plan = Plan(
         schema="effbench.plan/1",
         digest="",
@@ -96,7 +96,7 @@ def _assemble(
         rounds_min=rounds.min,
         rounds_max=rounds.max,
         budget_s=suite.budget_s[kind] * len(devices),
-        expected_s=per_round * rounds.min,
+        expected_s=expected + START_S[kind] * len(devices) * rounds.min,
         trials=trials,
         devices=devices,
         findings=findings,
@@ -145,6 +145,7 @@ def _trial(workload: Workload, kernel: Kernel, params: Any, procedure: Procedure
         expected_s=expected,
         emulated=support.emulated,
         skipped=support.skip,
+        rounds=workload.rounds,
     )
 
 

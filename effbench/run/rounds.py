@@ -40,37 +40,39 @@ class History:
         if status == "lost":
             self._lost.add(trial.id)
 
-    def runnable(self, trial: Trial) -> bool:
-        """A trial that cost a worker once is not tried again: a hang costs its whole deadline."""
-        return trial.id not in self._lost and trial.id not in self._done
+    def runnable(self, trial: Trial, number: int) -> bool:
+        """Does the trial take part in round `number`? One that cost a worker does not: a hang costs its deadline."""
+        wanted = trial.rounds is None or number < trial.rounds
+        return wanted and trial.id not in self._lost and trial.id not in self._done
 
-    def _runnable(self) -> list[Trial]:
-        return [t for t in self._plan.trials if t.skipped is None and self.runnable(t)]
+    def _runnable(self, number: int) -> list[Trial]:
+        return [t for t in self._plan.trials if t.skipped is None and self.runnable(t, number)]
 
     def expected_s(self, trial: Trial) -> float:
         """Seconds that a trial takes: as it took before, or as planned."""
         return self._took_s.get(trial.id, trial.expected_s)
 
-    def round_s(self) -> float:
-        """Seconds of a whole round, worker starts included."""
-        return sum(self.expected_s(t) for t in self._runnable()) + START_S[self._kind] * len(self._plan.devices)
+    def round_s(self, number: int) -> float:
+        """Seconds of the whole round `number`, worker starts included."""
+        return sum(self.expected_s(t) for t in self._runnable(number)) + START_S[self._kind] * len(self._plan.devices)
 
     def total(self) -> int:
         """How many trials the least number of rounds has."""
-        return self._plan.rounds_min * len(self._runnable())
+        return sum(len(self._runnable(number)) for number in range(self._plan.rounds_min))
 
     def left_s(self, number: int) -> float:
         """Seconds until the least number of rounds is done, roughly."""
         done = sum(len(times) > number for times in self._times.values())
-        share = 1 - done / max(1, len(self._runnable()))
-        return self.round_s() * (max(0, self._plan.rounds_min - number - 1) + share)
+        share = 1 - done / max(1, len(self._runnable(number)))
+        later = sum(self.round_s(n) for n in range(number + 1, self._plan.rounds_min))
+        return self.round_s(number) * max(0.0, share) + later
 
     def stop(self, number: int, budget_left_s: float) -> Stop | None:
         """Look, at the preset places only, whether round `number` should still be run."""
         if number == 0:
             return None
         if number < self._plan.rounds_min:
-            if self.round_s() <= budget_left_s:
+            if self.round_s(number) <= budget_left_s:
                 return None
             message = f"{number} of {self._plan.rounds_min} rounds fitted into the budget; intervals are wider for it"
             self.cut_short = True
@@ -82,17 +84,24 @@ class History:
             relative_half_widths=self._half_widths(),
             targets=self._targets(),
             budget_left_s=budget_left_s,
-            round_s=self.round_s(),
+            round_s=self.round_s(number),
         )
         return None if verdict is None else Stop(verdict)
 
     def _half_widths(self) -> dict[str, float]:
         tau, _, _ = assumed_tau(self._kind)
         widths = {}
+        bounded = {t.id for t in self._plan.trials if t.rounds is not None}
         for name, times in self._times.items():
+            if name in bounded:
+                continue  # another round would not add to it
             found = estimate(times, tau)
             widths[name] = (found.high - found.low) / 2 / found.center
         return widths
 
     def _targets(self) -> dict[str, float]:
-        return {t.id: t.procedure.target_relative_half_width for t in self._plan.trials if t.id in self._times}
+        return {
+            t.id: t.procedure.target_relative_half_width
+            for t in self._plan.trials
+            if t.id in self._times and not t.rounds
+        }

@@ -222,3 +222,14 @@ def test_findings_of_a_trial_travel_with_it(todo: Plan, site: Site, tmp_path: Pa
     assert noted
     lost = [e for e in events if isinstance(e, Closed) and e.status == "lost"]
     assert {f.trial for f in noted} >= {e.trial for e in lost}
+
+
+def test_a_workload_may_take_part_in_fewer_rounds(todo: Plan, site: Site, tmp_path: Path) -> None:
+    import msgspec
+
+    trials = [msgspec.structs.replace(t, rounds=1) if t.kernel == "stream" else t for t in todo.trials]
+    record = go(msgspec.structs.replace(todo, trials=trials), site, tmp_path / "run")
+    (stream,) = by_kernel(record, "stream")
+    assert (stream.status, len(stream.rounds)) == ("valid", 1)
+    assert all(len(m.rounds) == 2 for m in by_kernel(record, "gemm"))
+    assert stream.trial in api.finished(record)
