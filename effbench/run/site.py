@@ -95,12 +95,12 @@ def _cross_checked(
             joined.append(_enriched(accelerator, mine))
     if unseen:
         listed = ", ".join(f"{a.name} ({a.pci_bus_id})" for a in unseen)
-        why = view.get("error") or view.get("why") or f"it sees {len(seen)} devices"
+        why = view.get("error") or view.get("cuda_absent") or f"it sees {len(seen)} devices"
         raise SiteError(
             f"the driver lists {listed}, but torch {view.get('torch', '?')} cannot use it: {why}. Install a torch "
             "built for this driver's CUDA, or measure the CPU on purpose with --device cpu"
         )
-    cuda, nccl = str(view.get("cuda") or ""), str(view.get("nccl") or "")
+    cuda, nccl = str(view.get("cuda_built") or ""), str(view.get("nccl") or "")
     return msgspec.structs.replace(inventory, cuda=cuda or inventory.cuda, nccl=nccl), joined
 
 
@@ -125,6 +125,7 @@ def _enriched(accelerator: Accelerator, device: Mapping[str, Any]) -> Accelerato
     return msgspec.structs.replace(
         accelerator,
         sm_count=int(device["sm_count"]) if device.get("sm_count") else accelerator.sm_count,
-        compute_capability=str(device.get("capability") or accelerator.compute_capability),
-        llc_bytes=int(device.get("l2_bytes") or accelerator.llc_bytes),
+        compute_capability=str(device.get("compute_capability") or accelerator.compute_capability),
+        llc_bytes=int(device.get("llc_bytes") or accelerator.llc_bytes),
+        memory_bytes=accelerator.memory_bytes or int(device.get("memory_bytes") or 0),
     )

@@ -8,6 +8,9 @@ from effbench.score import ceilings
 from effbench.score.ceilings import Absent
 from effbench.score.derive import Derived, Source
 
+# Names of the clock-event reasons that mean heat or hardware, as `device.nvml_reasons` writes them into a record.
+HARD = frozenset({"hw_slowdown", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown"})
+CAPPED = "sw_power_cap"
 PREFERENCE = ("bf16", "fp16", "tf32", "fp32", "fp64")
 
 
@@ -72,9 +75,9 @@ def _clock_sentence(source: Source, held: float, rated: float | None) -> str:
 
 def _held_down(measurement: Measurement) -> str:
     reasons = set(measurement.throttle_reasons)
-    if reasons & {"hw_slowdown", "hw_thermal", "sw_thermal", "hw_power_brake"}:
+    if reasons & HARD:
         return "held down by heat or hardware (" + ", ".join(sorted(reasons)) + ")"
-    if "sw_power_cap" in reasons:
+    if CAPPED in reasons:
         return "held down by its power cap, which is normal for dense GEMM on recent parts"
     return "the driver gave no reason"
 

@@ -230,3 +230,21 @@ def test_the_same_record_gives_the_same_bytes(tmp_path: Path) -> None:
     t = trial(SHAPE)
     made = record([(t, measured(t, 1.25e-3))])
     assert msgspec.json.encode(score(made)) == msgspec.json.encode(score(made))
+
+
+def test_the_reasons_it_explains_are_the_names_that_records_carry() -> None:
+    from effbench.device.nvml_reasons import HARDWARE, NAMES, POWER, THERMAL
+    from effbench.score.waterfall import CAPPED, HARD
+
+    assert {NAMES[bit] for bit in NAMES if bit & (HARDWARE | THERMAL)} >= HARD
+    assert CAPPED in {NAMES[bit] for bit in NAMES if bit & POWER}
+
+
+@pytest.mark.parametrize(
+    ("reasons", "word"), [(["hw_thermal_slowdown"], "heat"), (["sw_power_cap"], "power cap"), ([], "no reason")]
+)
+def test_a_clock_held_down_is_explained_by_its_reason(reasons: list[str], word: str) -> None:
+    t = trial(SHAPE)
+    slow = measured(t, 1.5e-3, clock_hz=ClockSpread(1.4e9, 1.4e9), throttle_reasons=reasons)
+    (fall,) = score(record([(t, slow)])).waterfalls
+    assert word in fall.stages[1].explanation
