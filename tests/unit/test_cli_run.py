@@ -11,7 +11,7 @@ import pytest
 from effbench import api
 from effbench.model.event import Opened
 from effbench.run import journal
-from tests.unit.command_line import ARTEFACTS, FAKE, SLOW_SUITE, call, contents, ended, policy, start
+from tests.unit.command_line import ARTEFACTS, BRIEF_SUITE, FAKE, SLOW_SUITE, call, contents, ended, policy, start
 
 
 def measured(folder: Path) -> Counter[tuple[str, int]]:
@@ -124,9 +124,9 @@ def begun(folder: Path, members: int) -> bool:
     return path.exists() and path.read_bytes().count(b"\x1f\x8b\x08") >= members
 
 
-def slow(folder: Path) -> Path:
+def slow(folder: Path, text: str = SLOW_SUITE) -> Path:
     path = folder / "slow.yaml"
-    path.write_text(SLOW_SUITE)
+    path.write_text(text)
     return path
 
 
@@ -163,7 +163,7 @@ def workers_of(pid: int) -> list[int]:
     return found
 
 
-DEATHS = [(signal.SIGKILL, "60", "signal 9"), (signal.SIGSTOP, "11.5", "the worker was killed")]
+DEATHS = [(signal.SIGKILL, "60", "signal 9"), (signal.SIGSTOP, "13", "the worker was killed")]
 
 
 @pytest.mark.parametrize(("number", "budget", "words"), DEATHS)
@@ -171,7 +171,7 @@ def test_a_worker_that_dies_or_hangs_costs_its_trial_alone(
     tmp_path: Path, number: signal.Signals, budget: str, words: str
 ) -> None:
     folder = tmp_path / "r"
-    child = start("run", slow(tmp_path), "--fake", FAKE, "-o", folder, "--budget", budget)
+    child = start("run", slow(tmp_path, BRIEF_SUITE), "--fake", FAKE, "-o", folder, "--budget", budget)
     until(lambda: begun(folder, 3), "the first trial")
     until(lambda: bool(workers_of(child.pid)), "a worker")
     os.kill(workers_of(child.pid)[0], number)
