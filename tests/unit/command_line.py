@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -96,7 +97,16 @@ def call(*words: str | Path) -> Outcome:
 def start(
     *words: str | Path, environment: Mapping[str, str] = {}, prepare: Callable[[], None] | None = None, **more: Any
 ) -> subprocess.Popen[str]:
-    """Start one command as a real child process."""
+    """Start one command as a real child process.
+
+    Ctrl-C is given back its meaning: a script that runs these tests in its background has them ignore it.
+    """
+
+    def before() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if prepare is not None:
+            prepare()
+
     paths = [str(ROOT), *filter(None, [environment.get("PYTHONPATH")])]
     return subprocess.Popen(
         [sys.executable, "-m", "effbench", *map(str, words)],
@@ -104,7 +114,7 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=prepare,
+        preexec_fn=before,
         **more,
     )
 
