@@ -19,7 +19,7 @@ from effbench.model.grade import Grade
 from effbench.model.inventory import Inventory
 from effbench.model.plan import Plan, Trial
 from effbench.model.policy import Policy
-from effbench.model.record import Record
+from effbench.model.record import USABLE, Record
 from effbench.model.scorecard import Scorecard
 from effbench.model.suite import Suite
 from effbench.run import doctor, engine, journal
@@ -266,7 +266,7 @@ def joined(earlier: Plan, later: Plan) -> Plan:
 def finished(record: Record) -> frozenset[str]:
     """Return the ids of the trials that already have all their rounds in a run."""
     enough = {t.id: min(t.rounds or record.plan.rounds_min, record.plan.rounds_min) for t in record.plan.trials}
-    usable = [m for m in record.measurements if m.status in ("valid", "suspect")]
+    usable = [m for m in record.measurements if m.status in USABLE]
     return frozenset(m.trial for m in usable if sum(r.status == "done" for r in m.rounds) >= enough[m.trial])
 
 

@@ -7,6 +7,7 @@ import click
 from effbench import api, kernels, resources
 from effbench.catalog import metrics, parts
 from effbench.cli import options
+from effbench.model.record import USABLE
 from effbench.store import documents
 
 KINDS = ("runs", "suites", "kernels", "devices", "policies", "metrics", "accelerators")
@@ -59,5 +60,5 @@ def _run(path: Path) -> str:
         record = api.record_of(path)
     except api.DocumentError as error:
         return f"unreadable: {error}"
-    done = sum(m.status in ("valid", "suspect") for m in record.measurements)
+    done = sum(m.status in USABLE for m in record.measurements)
     return f"{record.plan.suite}, {record.started_at}, {record.outcome}, {done} of {len(record.measurements)} trials"

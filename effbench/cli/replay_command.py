@@ -6,6 +6,7 @@ import click
 
 from effbench import api
 from effbench.cli import options
+from effbench.model.record import USABLE
 from effbench.store import documents
 
 
@@ -26,6 +27,6 @@ def command(run: Path, folder: Path | None, policy: str) -> int:
         if finding.code == "record-truncated":
             options.say(f"warning: {finding.message}")
     planned = [m for m in record.measurements if m.status != "skipped"]
-    done = sum(m.status in ("valid", "suspect") for m in planned)
+    done = sum(m.status in USABLE for m in planned)
     options.emit(f"{target}: {done} of {len(planned)} trials gave a figure; verdict {verdict.verdict}")
     return 0

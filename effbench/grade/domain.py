@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 
 from effbench.catalog.metrics import lookup
-from effbench.grade.gates import USABLE, compare, ends
+from effbench.grade.gates import compare, ends
 from effbench.grade.ladder import Ladder
 from effbench.model.grade import DomainGrade, Reason, Verdict
 from effbench.model.policy import DomainRule, MetricRule, Policy
+from effbench.model.record import USABLE
 from effbench.model.scorecard import Metric
 
 
@@ -70,12 +71,12 @@ def _mean(weighted: Sequence[tuple[float, float]]) -> float:
 
 
 def _chosen(rule: MetricRule, metrics: Sequence[Metric]) -> Metric | None:
-    """The first alternative that was measured and may be graded: usable, and held against a trusted ceiling."""
+    """The first alternative that may be graded: usable, with an interval, against a trusted ceiling."""
     for key in rule.any_of:
         for metric in metrics:
             if metric.key != key or metric.device is not None or metric.status not in USABLE:
                 continue
-            if metric.ceiling is not None and metric.ceiling.confidence != "low":
+            if metric.interval is not None and metric.ceiling is not None and metric.ceiling.confidence != "low":
                 return metric
     return None
 
@@ -86,6 +87,8 @@ def _missing(rule: MetricRule, metrics: Sequence[Metric]) -> Reason:
     found = [m for m in metrics if m.key in rule.any_of and m.device is None]
     if found and found[0].status not in USABLE:
         why = f"it is {found[0].status}"
+    elif found and found[0].interval is None:
+        why = "its interval reaches zero or is unknown, so it has no pessimistic end"
     elif found:
         why = "its reference is of low confidence, which is shown and never graded"
     elif any(m.key.startswith(key.rsplit(".", 1)[0] + ".") for m in metrics):

@@ -6,9 +6,8 @@ from effbench.catalog.metrics import lookup
 from effbench.catalog.quantities import parse
 from effbench.model.grade import Reason, Verdict
 from effbench.model.policy import GateRule
+from effbench.model.record import USABLE
 from effbench.model.scorecard import Metric
-
-USABLE = ("valid", "suspect")
 
 
 def gate(rule: GateRule, metrics: Sequence[Metric]) -> Reason | None:

@@ -11,6 +11,8 @@ from effbench.model.plan import Plan
 from effbench.model.quantity import Interval, Quantity
 
 Status = Literal["valid", "suspect", "invalid", "failed", "skipped"]
+# Evidence that may be shown as a figure and graded; `suspect` can never be the ground for a fail.
+USABLE: tuple[Status, ...] = ("valid", "suspect")
 
 
 class ClockSpread(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

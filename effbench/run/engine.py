@@ -112,7 +112,7 @@ class Engine:
             wall = time.monotonic() - self._began
             ended_at = datetime.now(UTC).isoformat(timespec="seconds")
             self.journal.write(
-                [Ended(time.monotonic_ns(), ended_at, outcome, self.inventory, max(0.0, wall - self._measured_s))]
+                [Ended(time.monotonic_ns(), ended_at, outcome, overhead_s=max(0.0, wall - self._measured_s))]
             )
         finally:
             if self._watch is not None:

@@ -6,35 +6,40 @@ from effbench.catalog.xids import OWN_KILL, classify
 from effbench.model.event import Telemetry
 from effbench.model.finding import Finding, Severity
 
+# The telemetry child adds this to every answer to a question for counters; single readings carry only what changed.
+FULL_READING = "bad_readings"
 STATES = ("row_remap_pending", "row_remap_failed", "device_lost")
-GROWING = {"ecc_uncorrected": "ecc_uncorrected", "retired_pages": "retired_pages"}
+GROWING = ("ecc_uncorrected", "retired_pages")
 RATES = {"ecc_corrected": "ecc_corrected_rate", "pcie_replay": "pcie_replay_rate"}
 
 
 def health(readings: Sequence[Telemetry], wall_s: float, killed: bool, findings: list[Finding]) -> dict[str, float]:
-    """Return the health figures of one device: states as they are at the end, errors as growth, corrected ones per s.
+    """Return the health figures of one device: states, errors as growth over the run, repaired ones per second.
 
-    `killed` says that a worker on the device was killed in this run. A counter that nobody could read is absent.
+    `killed` says that a worker on the device was killed in this run. A clean figure needs both ends: a counter that
+    was not read at the start and at the end, or that went back (a driver reload), is absent, never 0. What was seen
+    to be bad stands on a single reading.
     """
     counted = [r for r in readings if r.counters]
-    if not counted:
-        return {}
-    device = counted[0].device
-    first = {name: value for reading in reversed(counted) for name, value in reading.counters.items()}
-    last = {name: value for reading in counted for name, value in reading.counters.items()}
-    figures = {name: max(r.counters.get(name, 0.0) for r in counted) for name in STATES if name in last}
-    if set(counted[-1].counters) - {"device_lost", "bad_readings"}:
+    ends = [r.counters for r in counted if FULL_READING in r.counters]
+    whole = len(ends) >= 2
+    first, last = (ends[0], ends[-1]) if whole else ({}, {})
+    figures: dict[str, float] = {}
+    for name in STATES:
+        worst = max((r.counters[name] for r in counted if name in r.counters), default=None)
+        if worst is not None and (worst > 0 or (whole and name in last)):
+            figures[name] = worst
+    if whole and set(last) - {"device_lost", FULL_READING}:
         figures.setdefault("device_lost", 0.0)  # it still answered at the end
-    for name, key in GROWING.items():
-        if name in first and name in last:
-            figures[key] = max(0.0, last[name] - first[name])
-    for name, key in RATES.items():
-        if name in first and name in last and wall_s > 0:
-            figures[key] = max(0.0, last[name] - first[name]) / wall_s
-    baseline = counted[0].counters  # an XID's counter appears with its first event
-    xids = {name: last[name] - baseline.get(name, 0.0) for name in last if name.startswith("xid_")}
+    growth = {name: last[name] - first[name] for name in first if name in last and last[name] >= first[name]}
+    figures |= {name: growth[name] for name in GROWING if name in growth}
+    figures |= {key: growth[name] / wall_s for name, key in RATES.items() if name in growth and wall_s > 0}
+    latest = {name: value for r in counted for name, value in r.counters.items() if name.startswith("xid_")}
+    xids = {name: value - first.get(name, 0.0) for name, value in latest.items()}  # a code appears with its event
     if xids:
-        figures["xid_hardware"] = _xids(device, xids, killed, findings)
+        hardware = _xids(counted[0].device, xids, killed, findings)
+        if hardware > 0 or (whole and "xid_watch" in last):
+            figures["xid_hardware"] = hardware
     return figures
 
 

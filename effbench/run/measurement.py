@@ -6,6 +6,7 @@ import msgspec
 
 from effbench.catalog.references import assumed_tau
 from effbench.device.disturb import judge
+from effbench.device.nvml_reasons import HARDWARE, THERMAL
 from effbench.model.event import Closed, Sample, Telemetry, Verify
 from effbench.model.finding import Finding
 from effbench.model.plan import Trial
@@ -19,8 +20,6 @@ from effbench.stats.interval import estimate
 from effbench.stats.quantile import median, quantile
 
 PERCENTILES = (0, 1, 5, 25, 50, 75, 95, 99, 100)
-# nvml.h clock-event bits: 0x8 hardware slowdown, 0x20 software thermal, 0x40 hardware thermal, 0x80 power brake.
-HARD_REASONS = 0x8 | 0x20 | 0x40 | 0x80
 EVENTS_AGAINST_HOST = 0.01  # measuring-flops 7.5: event time and host time of a batch agree within 1 %
 CLOCK_CHECK_MIN_S = 0.010
 
@@ -111,7 +110,7 @@ def _screened(take: Take, trial: Trial, device: str, readings: Readings) -> Take
     samples = []
     for sample in take.samples:
         points = readings.within(of_sample(device, sample), EDGE_NS)
-        hard = any((p.reasons or 0) & HARD_REASONS for p in points)
+        hard = any((p.reasons or 0) & (HARDWARE | THERMAL) for p in points)
         if hard and sample.accepted:
             sample = msgspec.structs.replace(sample, accepted=False, reason="throttled")
         samples.append(sample)

@@ -28,7 +28,6 @@ class History:
         self._times: dict[str, list[list[float]]] = {}
         self._took_s: dict[str, float] = {}
         self._lost: set[str] = set()
-        self._rounds = 0
         self.cut_short = False
 
     def add(self, trial: Trial, status: str, step_times_s: list[float], took_s: float) -> None:

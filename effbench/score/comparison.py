@@ -7,7 +7,7 @@ import msgspec
 
 from effbench.catalog.references import assumed_tau, practical_margin
 from effbench.model.plan import Trial
-from effbench.model.record import Record
+from effbench.model.record import USABLE, Record
 from effbench.model.scorecard import Metric, Scorecard
 from effbench.model.suite import DeviceClass
 from effbench.score.node import score
@@ -70,7 +70,7 @@ def _judged(
 ) -> Compared:
     note = _disturbed(pair)
     a, b = pair
-    if any(m.status not in ("valid", "suspect") for m in pair):
+    if any(m.status not in USABLE for m in pair):
         return Compared(key, "not-comparable", note=f"A is {a.status}, B is {b.status}")
     if key.startswith("health."):
         return Compared(key, _counts(a.quantity.value, b.quantity.value, a.better), note=note)

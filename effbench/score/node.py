@@ -10,13 +10,12 @@ from effbench.catalog.metrics import lookup
 from effbench.model.finding import Finding
 from effbench.model.inventory import Accelerator
 from effbench.model.quantity import Ceiling, Quantity
-from effbench.model.record import Measurement, Record
+from effbench.model.record import USABLE, Measurement, Record
 from effbench.model.scorecard import DeviceCard, Metric, Scorecard
 from effbench.model.unit import Unit
 from effbench.score.derive import Derived, Source, against_reference, derive, fractions
 from effbench.score.waterfall import waterfall
 
-USABLE = ("valid", "suspect")
 READ_BANDWIDTH = "memory.stream.read.bandwidth"
 
 
@@ -117,7 +116,10 @@ def _with_shares(derived: Iterable[Derived], findings: list[Finding]) -> list[Me
     for item in derived:
         shares = fractions(item, findings)
         against = against_reference(item, shares, findings)
-        metrics += [item.metric, *shares, *([against] if against is not None else [])]
+        family = [item.metric, *shares, *([against] if against is not None else [])]
+        if any(m.status == "invalid" for m in shares):  # faster than possible: nothing of it may be graded
+            family = [msgspec.structs.replace(m, status="invalid") for m in family]
+        metrics += family
     seen: dict[tuple[str, str | None], Metric] = {}
     for metric in metrics:
         seen.setdefault((metric.key, metric.device), metric)

@@ -211,3 +211,9 @@ def test_the_ladder_is_ordered() -> None:
     for a, b in itertools.pairwise(ladder.names):
         assert ladder.rank(a) < ladder.rank(b)
         assert ladder.above(b, 1) == a
+
+
+def test_a_share_without_an_interval_is_not_rated() -> None:
+    verdict = grade(card(share(COMPUTE, 0.99, interval=None), share(MEMORY, 0.99)), POLICY)
+    assert verdict.verdict == "not_rated"
+    assert "no pessimistic end" in verdict.summary

@@ -89,7 +89,7 @@ def test_what_no_sensor_gave_is_not_drawn_but_named() -> None:
 
 def test_one_reading_is_enough_for_a_timeline() -> None:
     record = msgspec.structs.replace(_record(), timeline=[TimelinePoint(0.0, "gpu0", 1.9e9, 100.0, 40.0, "t")])
-    ElementTree.fromstring(charts_timeline.draw(record, 340))
+    assert ElementTree.fromstring(charts_timeline.draw(record, 340)).tag.endswith("svg")
 
 
 def test_spread_scale_holds_the_middle_and_says_what_lies_beyond() -> None:

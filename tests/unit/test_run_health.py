@@ -1,0 +1,41 @@
+"""A clean bill of health needs both ends of the run; what was seen to be bad stands on one reading."""
+
+from effbench.model.event import Telemetry
+from effbench.run.health import health
+
+CLEAN = {"ecc_uncorrected": 2.0, "row_remap_pending": 0.0, "device_lost": 0.0, "xid_watch": 1.0, "bad_readings": 0.0}
+
+
+def read(*counters: dict[str, float], killed: bool = False) -> dict[str, float]:
+    return health([Telemetry(i, "gpu0", counters=c) for i, c in enumerate(counters)], 10.0, killed, [])
+
+
+def test_both_ends_give_growth() -> None:
+    found = read(CLEAN, CLEAN | {"ecc_uncorrected": 3.0})
+    assert found == {"ecc_uncorrected": 1.0, "row_remap_pending": 0.0, "device_lost": 0.0, "xid_hardware": 0.0}
+
+
+def test_one_reading_is_no_evidence_of_health() -> None:
+    assert read(CLEAN) == {}
+    assert read() == {}
+
+
+def test_a_counter_that_went_back_is_absent() -> None:
+    assert "ecc_uncorrected" not in read(CLEAN, CLEAN | {"ecc_uncorrected": 0.0})
+
+
+def test_what_is_bad_stands_on_one_reading() -> None:
+    assert read(CLEAN, {"device_lost": 1.0})["device_lost"] == 1.0
+    assert read(CLEAN, {"xid_79": 1.0})["xid_hardware"] == 1.0
+    assert read(CLEAN | {"row_remap_pending": 1.0})["row_remap_pending"] == 1.0
+
+
+def test_an_xid_of_our_own_kill_is_no_gate() -> None:
+    ended = CLEAN | {"xid_43": 1.0}
+    assert read(CLEAN, ended, killed=True)["xid_hardware"] == 0.0
+    assert read(CLEAN, CLEAN | {"xid_79": 1.0}, killed=True)["xid_hardware"] == 1.0
+
+
+def test_a_lost_device_leaves_its_errors_unknown() -> None:
+    found = read(CLEAN, {"device_lost": 1.0, "bad_readings": 4.0})
+    assert found == {"device_lost": 1.0}
