@@ -2,6 +2,7 @@
 
 import msgspec
 
+from effbench.model.energy import Sensor
 from effbench.model.finding import Finding
 from effbench.model.inventory import Inventory
 from effbench.model.plan import Plan
@@ -58,7 +59,8 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="te
     """One reading of one device (`gpu0`, `cpu`). What could not be read is absent. Units in the field names.
 
     `reasons` is the device's clock-event bit mask. `steal` and `psi_some` are fractions of the time since the last
-    reading; `energy_j` is the device's cumulative counter.
+    reading; `energy_j` is the device's cumulative counter. `sensors` holds further power and energy readings under the
+    names that the `Sensor` cards give (`dram_energy_j`, `hbm_power_w`, `module_power_w`).
     """
 
     t_ns: int
@@ -77,8 +79,10 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="te
     throttled_s: float | None = None
     foreign: float | None = None
     counters: dict[str, float] = {}
+    sensors: dict[str, float] = {}
 
     def __post_init__(self) -> None:
+        finite("Telemetry.sensors", **self.sensors)
         finite(
             "Telemetry",
             power_w=self.power_w,
@@ -86,6 +90,32 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="te
             temperature_degc=self.temperature_degc,
             energy_j=self.energy_j,
         )
+
+
+class Sensed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="sensors"):
+    """The cards of all power and energy sensors of the watched devices, absent ones included; the last one counts."""
+
+    t_ns: int
+    sensors: list[Sensor]
+
+
+class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="window", omit_defaults=True):
+    """A span in which a device did one thing only, synchronised at both ends: what an energy figure is taken over.
+
+    From `start_ns` to `t_ns`, monotonic. `name`: `trial` (then `trial`, `round` and the `steps` repetitions done),
+    `idle.bare`, `idle.context`, or `command`. `settled_s` is for how long the same had gone on before (ramp discarded).
+    `step_s` is the length of one repetition, against locking to the sensor's period.
+    """
+
+    t_ns: int
+    start_ns: int
+    device: str
+    name: str
+    trial: str = ""
+    round: int = 0
+    steps: float = 0.0
+    settled_s: float = 0.0
+    step_s: float | None = None
 
 
 class Noted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="finding"):
@@ -145,4 +175,4 @@ class Ended(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="ended"
     overhead_s: float = 0.0
 
 
-Event = Started | Opened | Sample | Telemetry | Noted | Closed | Ended
+Event = Started | Opened | Sample | Telemetry | Sensed | Window | Noted | Closed | Ended

@@ -6,7 +6,7 @@ import msgspec
 
 from effbench.model.finding import Finding
 from effbench.model.quantity import finite
-from effbench.model.suite import Procedure
+from effbench.model.suite import Idles, Procedure
 
 
 class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -96,4 +96,5 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     expected_s: float
     trials: list[Trial]
     devices: list[str]
+    idle: Idles | None = None
     findings: list[Finding] = []

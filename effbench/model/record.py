@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from effbench.model.energy import Energy, Idle, Sensor
 from effbench.model.event import Tool, Verify
 from effbench.model.finding import Finding
 from effbench.model.inventory import Inventory
@@ -61,7 +62,7 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     n_accepted: int = 0
     n_rejected: int = 0
     drift: float | None = None
-    energy_j: float | None = None
+    energy: Energy | None = None
     power_w: PowerSpread | None = None
     temperature_max_degc: float | None = None
     clock_hz: ClockSpread | None = None
@@ -107,5 +108,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     overhead_s: float = 0.0
     simulated: bool = False
     health: dict[str, dict[str, float]] = {}
+    sensors: list[Sensor] = []
+    idle: list[Idle] = []
     timeline: list[TimelinePoint] = []
     findings: list[Finding] = []

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from effbench.model.chain import Chain, Economics
 from effbench.model.finding import Finding
 from effbench.model.quantity import Ceiling, Interval, Quantity
 from effbench.model.record import Status
@@ -75,6 +76,8 @@ class Scorecard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     suite: str
     started_at: str
     waterfalls: list[Waterfall] = []
+    chains: list[Chain] = []
+    economics: Economics | None = None
     outcome: str = "complete"
     simulated: bool = False
     ended_at: str = ""

@@ -16,6 +16,8 @@ class Procedure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     Modes: `sustained` keeps the device busy and rotates buffers; `burst` flushes the last-level cache before
     every repetition and leaves gaps, as published maxima (MAMF) do; `latency` times repetitions one by one;
     `once` runs the kernel's own pass to its end (memory_fill).
+    `energy` makes the sampling time one unbroken window for a figure of energy: the ramp is discarded, nothing is done
+    between the batches, and their length is varied so that it never locks to the sensor's period.
     Throttle (samples taken under a hardware-slowdown or thermal reason): `discard`, `keep` or `fail` the trial.
     """
 
@@ -28,6 +30,7 @@ class Procedure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     target_relative_half_width: float = 0.02
     throttle: Literal["discard", "keep", "fail"] = "discard"
     fingerprint_every: int = 10
+    energy: bool = False
 
     def __post_init__(self) -> None:
         finite("Procedure", warmup_s=self.warmup_s, duration_s=self.duration_s, batch_min_s=self.batch_min_s)
@@ -74,6 +77,19 @@ class Rounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"rounds need 1 <= min <= max, not min {self.min}, max {self.max}")
 
 
+class Idles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Watch devices doing nothing at the start: bare, and with a context open. `settle_s` comes before each, s."""
+
+    bare_s: float
+    context_s: float
+    settle_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        finite("Idles", bare_s=self.bare_s, context_s=self.context_s, settle_s=self.settle_s)
+        if min(self.bare_s, self.context_s, self.settle_s) < 0:
+            raise ValueError("idle times must not be negative")
+
+
 class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A named set of workloads with its budget. `rounds` and `budget_s` (start to report) are per device class."""
 
@@ -85,4 +101,5 @@ class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     workloads: list[Workload]
     requires: Requires = Requires()
     procedure: Procedure = Procedure()
+    idle: Idles | None = None
     seed: int = 20261121

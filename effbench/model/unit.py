@@ -19,6 +19,8 @@ class Unit(enum.StrEnum):
     FLOP_PER_J = "flop/J"
     J_PER_TOKEN = "J/token"
     BYTE_PER_J = "byte/J"
+    TOKEN_PER_J = "token/J"
+    JOULE_SECOND = "J*s"
     ONE = "1"
     KILOGRAM = "kg"
     PER_S = "1/s"

@@ -30,6 +30,8 @@ SYMBOLS: dict[str, tuple[str, bool]] = {
     "flop/J": ("FLOP/J", True),
     "J/token": ("J/token", True),
     "byte/J": ("B/J", True),
+    "token/J": ("tokens/J", False),
+    "J*s": ("J·s", True),
     "1": ("", False),
     "kg": ("kg", False),
     "1/s": ("/s", False),

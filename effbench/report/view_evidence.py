@@ -90,8 +90,8 @@ def _clock(measurement: Measurement) -> str:
 def _power(measurement: Measurement) -> str:
     power = measurement.power_w
     parts = [f"{format.quantity(power.mean, 'W')} mean, {format.quantity(power.p99, 'W')} p99"] if power else []
-    if measurement.energy_j is not None:
-        parts.append(f"{format.quantity(measurement.energy_j, 'J')} by the counter")
+    if measurement.energy is not None and measurement.energy.energy is not None:
+        parts.append(f"{format.quantity(measurement.energy.energy.value, 'J')} over its energy windows")
     if measurement.temperature_max_degc is not None:
         parts.append(f"at most {format.quantity(measurement.temperature_max_degc, 'degC')}")
     return ", ".join(parts)
