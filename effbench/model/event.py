@@ -16,8 +16,11 @@ class Tool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source_digest: str
 
 
-class Started(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="started"):
-    """The first line: what was planned, on what. `started_at` is UTC, ISO 8601; all other times are monotonic ns."""
+class Started(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="started", omit_defaults=True):
+    """The first line: what was planned, on what. `started_at` is UTC, ISO 8601; all other times are monotonic ns.
+
+    `utc_ns` is UTC in ns since 1970 at `t_ns`, which joins logs of other instruments; 0 where it was not noted.
+    """
 
     schema: str
     t_ns: int
@@ -25,6 +28,7 @@ class Started(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="star
     tool: Tool
     plan: Plan
     inventory: Inventory
+    utc_ns: int = 0
 
 
 class Opened(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="opened", omit_defaults=True):
