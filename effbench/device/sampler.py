@@ -1,8 +1,9 @@
 """The telemetry child: `python -m effbench.device.sampler`. Reads devices while other processes work on them.
 
 It speaks JSON lines. In: first a `Config`, then `{"watch": [pids]}` (more of our own processes), `{"counters": true}`,
-`{"flush": true}`, `{"stop": true}`. Out: `Telemetry` lines, about once a second in one batch so that the parent wakes
-up rarely, and answers: `{"counters": {device: {...}}, "absent": {device: {quantity: reason}}}`, `{"flushed": true}`.
+`{"hz": 50}` (another rate; 0 is the configured one again), `{"flush": true}`, `{"stop": true}`. Out: `Telemetry` lines,
+about once a second in one batch so that the parent wakes up rarely, and answers:
+`{"counters": {device: {...}}, "absent": {device: {quantity: reason}}}`, `{"flushed": true}`.
 A device that could not be opened is missing from `counters` and has its reason under `absent[device]["device"]`. It
 ends with its parent: at the end of stdin, or by the parent-death signal.
 """
@@ -26,6 +27,7 @@ from effbench.model.event import Telemetry
 from effbench.model.inventory import Accelerator
 
 BATCH_S = 1.0
+HZ_MIN, HZ_MAX = 0.1, 100.0
 _PR_SET_PDEATHSIG = 1
 _ENCODER = msgspec.json.Encoder()
 
@@ -47,14 +49,15 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     watch: list[int] = []
 
     def __post_init__(self) -> None:
-        if not 0.1 <= self.hz <= 100:
-            raise ValueError(f"hz is {self.hz}; telemetry is read 0.1 to 100 times a second")
+        if not HZ_MIN <= self.hz <= HZ_MAX:
+            raise ValueError(f"hz is {self.hz}; telemetry is read {HZ_MIN:g} to {HZ_MAX:g} times a second")
 
 
 class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One line from the parent."""
 
     watch: list[int] | None = None
+    hz: float | None = None
     counters: bool = False
     flush: bool = False
     stop: bool = False
@@ -73,6 +76,7 @@ class Sampler:
         self._bad: dict[str, int] = dict.fromkeys(observers, 0)
         self._error: dict[str, str] = {}
         self._ours: list[int] = []
+        self.hz: float | None = None
 
     def read(self) -> None:
         """Take one reading of each device; a device that fails costs this reading and is counted."""
@@ -107,6 +111,8 @@ class Sampler:
         """Do what the parent says; False when it says stop."""
         if control.watch is not None:
             self.watch(control.watch)
+        if control.hz is not None:
+            self.hz = min(max(control.hz, HZ_MIN), HZ_MAX) if control.hz > 0 else None
         if control.counters:
             self.flush()
             self._write(_ENCODER.encode(self._count()) + b"\n")
@@ -205,7 +211,6 @@ def serve(config: Config, sampler: Sampler, descriptor: int, pending: bytes = b"
     """Read at `config.hz` and obey the lines that come in on `descriptor`, until told to stop or its end."""
     parent = os.getppid()
     sampler.watch([os.getpid(), *([parent] if parent > 1 else []), *config.watch])
-    period = 1 / config.hz
     due = batch_due = time.monotonic()
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)
@@ -217,6 +222,7 @@ def serve(config: Config, sampler: Sampler, descriptor: int, pending: bytes = b"
             if now >= due:
                 sampler.read()
                 now = time.monotonic()
+                period = 1 / (sampler.hz or config.hz)
                 due += period * (1 + max(0, int((now - due) / period)))  # a missed turn is not made up for
             if now >= batch_due:
                 sampler.flush()

@@ -18,6 +18,7 @@ class Procedure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     `once` runs the kernel's own pass to its end (memory_fill).
     `energy` makes the sampling time one unbroken window for a figure of energy: the ramp is discarded, nothing is done
     between the batches, and their length is varied so that it never locks to the sensor's period.
+    `telemetry_hz` asks for telemetry at another rate while the trial runs (0.1 to 100 a second).
     Throttle (samples taken under a hardware-slowdown or thermal reason): `discard`, `keep` or `fail` the trial.
     """
 
@@ -31,6 +32,7 @@ class Procedure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     throttle: Literal["discard", "keep", "fail"] = "discard"
     fingerprint_every: int = 10
     energy: bool = False
+    telemetry_hz: float | None = None
 
     def __post_init__(self) -> None:
         finite("Procedure", warmup_s=self.warmup_s, duration_s=self.duration_s, batch_min_s=self.batch_min_s)
@@ -39,6 +41,8 @@ class Procedure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
                 raise ValueError(f"{name} must be above zero")
         if self.warmup_s < 0:
             raise ValueError("warmup_s must not be negative")
+        if self.telemetry_hz is not None and not 0.1 <= self.telemetry_hz <= 100:
+            raise ValueError("telemetry_hz lies between 0.1 and 100")
 
 
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -52,6 +52,10 @@ class Watch:
         """Name one of our processes, so that its load is not taken for a stranger's."""
         self._handle.send(msgspec.json.encode({"watch": [pid]}) + b"\n")
 
+    def rate(self, hz: float | None) -> None:
+        """Read `hz` times a second from now on (0.1 to 100); None is the ordinary rate again."""
+        self._handle.send(msgspec.json.encode({"hz": hz or 0.0}) + b"\n")
+
     def pump(self) -> None:
         """Take in what has arrived. Never waits."""
         if not self._alive:
