@@ -1,18 +1,20 @@
 """Plan to journal: rounds of fresh workers, one device after another, within the budget, whatever the workers do."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import msgspec
 
+from effbench.model.energy import Sensor
 from effbench.model.event import Closed, Ended, Event, Noted, Sample, Started, Telemetry, Tool
 from effbench.model.finding import Finding
 from effbench.model.inventory import Accelerator, Inventory
 from effbench.model.plan import Plan, Trial
 from effbench.run import plan as planning
 from effbench.run import rounds
+from effbench.run.idle import Rest, watched_devices
 from effbench.run.journal import SCHEMA, JournalWriter
 from effbench.run.recording import Recording
 from effbench.run.stage import Answer, Stage, oom_kills
@@ -48,7 +50,10 @@ class Display(Protocol):
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How to run: the environment for children, the budget, and faults for simulated devices."""
+    """How to run: the environment for children, the budget, and faults for simulated devices.
+
+    `calibrate` puts the user's gains and offsets into the sensors' cards before they are written down.
+    """
 
     environment: dict[str, str]
     budget_s: float
@@ -56,6 +61,7 @@ class Options(msgspec.Struct, frozen=True):
     faults: dict[str, dict[str, Any]] = {}
     telemetry: bool = True
     recording: Recording | None = None
+    calibrate: Callable[[list[Sensor]], list[Sensor]] | None = None
 
 
 class Engine:
@@ -74,8 +80,9 @@ class Engine:
         self.display, self.options = display, options
         self._devices = {a.key: a for a in inventory.accelerators}
         self._began = time.monotonic()
-        watched = [self._devices[key] for key in plan.devices]
+        watched = watched_devices(plan, inventory, options.recording is not None)
         self._watch = Watch(watched, options.environment, options.recording) if options.telemetry else None
+        self._rest = Rest(plan, inventory, self._watch, options.calibrate)
         self._processes = 0
         self._history = rounds.History(plan, done)
         self._stage: Stage | None = None
@@ -91,12 +98,14 @@ class Engine:
             OutputError: the journal cannot be written (a full disk); what was written before is whole.
         """
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
-        first = Started(SCHEMA, time.monotonic_ns(), started_at, self.options.tool, self.plan, self.inventory)
+        t_ns, utc_ns = time.monotonic_ns(), time.time_ns()
+        first = Started(SCHEMA, t_ns, started_at, self.options.tool, self.plan, self.inventory, utc_ns)
         outcome = "interrupted"
         try:
             self.journal.write([first])
             self.display.begin(self.plan, self.inventory)
             self._record_counters()
+            self._write_rest(self._rest.begin(self._began))
             outcome = self._rounds()
         except KeyboardInterrupt:
             pass  # whatever was measured is kept
@@ -140,6 +149,8 @@ class Engine:
             stage = self._open(number, accelerator)
             if stage is None:
                 losses = LOSSES_MAX + 1
+            if stage is not None and number == 0:
+                self._write_rest(self._rest.with_context(accelerator.key))
             while stage is not None and waiting and stage.alive:
                 trial = waiting.pop(0)
                 if self._history.expected_s(trial) > self._left_s():
@@ -249,6 +260,10 @@ class Engine:
         """Journal the health counters as they are now; the record takes the difference of the first and the last."""
         if self._watch is not None:
             self.journal.write([*self._watch.counters(), *self._telemetry()])
+
+    def _write_rest(self, events: list[Event]) -> None:
+        if events:
+            self.journal.write([*events, *self._telemetry()])
 
     def _left_s(self) -> float:
         return self.options.budget_s - REPORT_RESERVE_S - (time.monotonic() - self._began)

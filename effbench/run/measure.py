@@ -7,10 +7,11 @@ import msgspec
 
 from effbench.kernels.contract import OwnPass, Rig, Step
 from effbench.kernels.recorded import RecordedStep
-from effbench.model.event import Closed, Noted, Sample, Verify
+from effbench.model.event import Closed, Noted, Sample, Verify, Window
 from effbench.model.finding import Finding
 from effbench.model.plan import Trial
 from effbench.model.suite import Procedure
+from effbench.run import pacing
 from effbench.run.wire import Progress
 
 PROGRESS_EVERY_S = 1.0
@@ -21,12 +22,14 @@ PILOT_REPEATS = 3
 BATCH_MAX = 200_000
 # A kernel with its own pass (mode `once`) gets this many times its `duration_s` before it must stop where it is.
 OWN_PASS_FACTOR = 3.0
+# Discarded before an energy window: NVML's one-second mean needs 0.9 s to rise (arXiv 2312.02741).
+RAMP_S = 1.5
 
 
 class Outbox(Protocol):
     """Where a trial's events go. `progress` may block until the parent has drawn; it is never called while timing."""
 
-    def event(self, event: Sample | Noted | Closed) -> None:
+    def event(self, event: Sample | Noted | Closed | Window) -> None:
         """Send one journal line."""
 
     def progress(self, progress: Progress) -> None:
@@ -43,12 +46,13 @@ def measure(step: Step, trial: Trial, rig: Rig, round_number: int, soak_s: float
     guard.learn()
     procedure = trial.procedure
     if procedure.mode == "once" or isinstance(step, RecordedStep):
-        for sample in cast(OwnPass, step).samples(OWN_PASS_FACTOR * procedure.duration_s):
-            outbox.event(sample)
+        _own_pass(step, trial, rig, round_number, outbox)
         facts = {}
     else:
         soak = _soak(step, rig, procedure, soak_s, outbox, trial.id)
-        _sample(step, rig, trial, soak.batch, outbox, guard)
+        span = _sample(step, rig, trial, soak, outbox, guard)
+        if procedure.energy:
+            outbox.event(msgspec.structs.replace(span, round=round_number))
         facts = {"soak_s": soak.seconds}
         if soak.steady is not None:
             facts["steady"] = float(soak.steady)
@@ -57,6 +61,21 @@ def measure(step: Step, trial: Trial, rig: Rig, round_number: int, soak_s: float
     verdict = guard.attach(step.verify())
     status, detail = ("done", "") if verdict.ok else ("failed", f"wrong result: {verdict.detail}")
     _close(outbox, trial, round_number, step, verdict, status, detail, facts)
+
+
+def _own_pass(step: Step, trial: Trial, rig: Rig, round_number: int, outbox: Outbox) -> None:
+    """Let a step do its own pass. Played-back samples span no time of their own, so they make no energy window."""
+    rig.synchronize()
+    start = time.monotonic_ns()
+    samples = cast(OwnPass, step).samples(OWN_PASS_FACTOR * trial.procedure.duration_s)
+    rig.synchronize()
+    end = time.monotonic_ns()
+    for sample in samples:
+        outbox.event(sample)
+    if trial.procedure.energy and not isinstance(step, RecordedStep):
+        steps = sum(sample.inner_steps for sample in samples)
+        device = trial.placement.devices[0]
+        outbox.event(Window(end, start, device, "trial", trial.id, round_number, float(steps)))
 
 
 class Fingerprints:
@@ -117,11 +136,15 @@ def _close(
 
 
 class Soak(msgspec.Struct, frozen=True):
-    """How a warm-up ended: repetitions per timed batch, whether block times agreed (None: too few to tell), seconds."""
+    """How a warm-up ended: repetitions per timed batch, whether block times agreed (None: too few to tell), seconds.
+
+    `step_s` is the usual time of one repetition, s.
+    """
 
     batch: int
     steady: bool | None
     seconds: float
+    step_s: float
 
 
 def _soak(step: Step, rig: Rig, procedure: Procedure, soak_s: float, outbox: Outbox, trial: str) -> Soak:
@@ -129,6 +152,8 @@ def _soak(step: Step, rig: Rig, procedure: Procedure, soak_s: float, outbox: Out
     limit = max(procedure.warmup_s, soak_s)
     started = rig.monotonic()
     told = started
+    least = max(procedure.warmup_s, RAMP_S if procedure.energy else 0.0)
+    limit = max(limit, least)
     n, blocks = 1, list[float]()
     alone = procedure.mode in ("latency", "burst")
     while True:
@@ -138,14 +163,14 @@ def _soak(step: Step, rig: Rig, procedure: Procedure, soak_s: float, outbox: Out
         n = 1 if alone else batch_of(max(procedure.batch_min_s, SOAK_BLOCK_S), per_step)
         now = rig.monotonic()
         steady = _steady(blocks)
-        if now - started >= procedure.warmup_s and (steady or now - started >= limit):
+        if now - started >= least and (steady or now - started >= limit):
             break
         if now - told >= PROGRESS_EVERY_S:
             told = now
             outbox.progress(Progress(trial, now - started, len(blocks), per_step, phase="soaking"))
     typical = sorted(blocks)[len(blocks) // 2]
     batch = 1 if alone else batch_of(procedure.batch_min_s, typical)
-    return Soak(batch, steady if len(blocks) >= STEADY_BLOCKS else None, rig.monotonic() - started)
+    return Soak(batch, steady if len(blocks) >= STEADY_BLOCKS else None, rig.monotonic() - started, typical)
 
 
 def batch_of(least_s: float, step_s: float) -> int:
@@ -158,9 +183,17 @@ def _steady(blocks: list[float]) -> bool:
     return len(last) == STEADY_BLOCKS and max(last) - min(last) <= STEADY_SPREAD * min(last)
 
 
-def _sample(step: Step, rig: Rig, trial: Trial, n: int, outbox: Outbox, guard: Fingerprints) -> None:
-    """Time batches until the procedure has what it asks for. Fingerprints and progress fall between batches."""
+def _sample(step: Step, rig: Rig, trial: Trial, soak: Soak, outbox: Outbox, guard: Fingerprints) -> Window:
+    """Time batches until the procedure has what it asks for, and return the span they filled.
+
+    Fingerprints and progress fall between batches. An energy window has no fingerprints, batches of varying length,
+    the device synchronised at both ends, and goes on when enough samples have been written down.
+    """
     procedure = trial.procedure
+    metered = procedure.energy
+    pause_s = pacing.pause_s(soak.step_s, procedure.duration_s) if metered and rig.accelerator.kind == "gpu" else 0.0
+    rig.synchronize()
+    start_ns = time.monotonic_ns()
     started = told = rig.monotonic()
     times: list[float] = []
     first = 0
@@ -168,23 +201,38 @@ def _sample(step: Step, rig: Rig, trial: Trial, n: int, outbox: Outbox, guard: F
         if procedure.mode == "burst":
             rig.flush()
             rig.synchronize()
+        n = pacing.batch(soak.batch, len(times)) if metered else soak.batch
         timing = rig.time(step.run, first, n)
         clock_hz = rig.clock_hz()
         first += n
-        outbox.event(Sample(time.monotonic_ns(), timing.device_s, timing.host_s, n, clock_hz))
+        if len(times) < procedure.samples_max:
+            outbox.event(Sample(time.monotonic_ns(), timing.device_s, timing.host_s, n, clock_hz))
         times.append(timing.device_s / n)
         now = rig.monotonic()
         if _enough(procedure, len(times), now - started, trial.deadline_s):
-            return
-        if len(times) % procedure.fingerprint_every == 0 and procedure.mode == "sustained":
+            break
+        if pause_s and soak.batch == 1:
+            time.sleep(pause_s)
+        if not metered and len(times) % procedure.fingerprint_every == 0 and procedure.mode == "sustained":
             guard.check()
         if now - told >= PROGRESS_EVERY_S:
             told = now
             outbox.progress(_progress(trial.id, now - started, times, clock_hz))
+    rig.synchronize()
+    return Window(
+        t_ns=time.monotonic_ns(),
+        start_ns=start_ns,
+        device=trial.placement.devices[0],
+        name="trial",
+        trial=trial.id,
+        steps=float(first),
+        settled_s=round(soak.seconds, 3),
+        step_s=(soak.step_s + pause_s) if soak.batch == 1 else None,
+    )
 
 
 def _enough(procedure: Procedure, taken: int, elapsed_s: float, deadline_s: float) -> bool:
-    if taken >= procedure.samples_max or elapsed_s >= 0.6 * deadline_s:
+    if elapsed_s >= 0.6 * deadline_s or (taken >= procedure.samples_max and not procedure.energy):
         return True
     return taken >= procedure.samples_min and elapsed_s >= procedure.duration_s
 

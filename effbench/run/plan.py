@@ -96,12 +96,19 @@ def _assemble(
         rounds_min=rounds.min,
         rounds_max=rounds.max,
         budget_s=suite.budget_s[kind] * len(devices),
-        expected_s=expected + START_S[kind] * len(devices) * rounds.min,
+        expected_s=expected + START_S[kind] * len(devices) * rounds.min + _idle_s(suite, len(devices)),
         trials=trials,
         devices=devices,
+        idle=suite.idle,
         findings=findings,
     )
     return msgspec.structs.replace(plan, digest=digest(plan))
+
+
+def _idle_s(suite: Suite, devices: int) -> float:
+    """Seconds of doing nothing at the start: bare once for all devices together, with a context for each."""
+    idle = suite.idle
+    return 0.0 if idle is None else idle.settle_s + idle.bare_s + idle.context_s * devices
 
 
 def order(plan: Plan, round_number: int, device: str) -> list[Trial]:

@@ -1,15 +1,17 @@
 """Journal to record: the same journal gives the same record, byte for byte, on any machine, without hardware."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from effbench.model.digest import digest
+from effbench.model.energy import Energy
 from effbench.model.error import DocumentError
 from effbench.model.event import Closed, Ended, Event, Noted, Opened, Sample, Started, Telemetry
 from effbench.model.finding import Finding
 from effbench.model.plan import Plan
 from effbench.model.record import Measurement, Record, TimelinePoint
+from effbench.run.energies import Energies
 from effbench.run.health import health
 from effbench.run.journal import Journal
 from effbench.run.measurement import Take, measurement
@@ -33,12 +35,18 @@ def build(journal: Journal) -> Record:
     readings = Readings(e for e in journal.events if isinstance(e, Telemetry))
     takes = _takes(journal.events)
     kinds = {a.key: a.kind for a in started.inventory.accelerators}
+    energies = Energies(journal.events, started, plan, readings)
     measurements = [
         measurement(trial, kinds[trial.placement.devices[0]], takes.get(trial.id, []), readings)
         for trial in plan.trials
     ]
-    findings = [*plan.findings, *_noted(journal.events), *_salvage(journal, ended)]
+    findings = [*plan.findings, *_noted(journal.events), *_salvage(journal, ended), *energies.findings()]
     wall_s = _wall_s(journal.events)
+    figures = _health(plan, measurements, readings, wall_s, findings)
+    measurements = [
+        _with_energy(m, energies.of(trial, _fault(figures.get(m.device, {}))))
+        for m, trial in zip(measurements, plan.trials, strict=True)
+    ]
     record = Record(
         schema="effbench.record/1",
         digest="",
@@ -56,11 +64,36 @@ def build(journal: Journal) -> Record:
         measured_s=_measured_s(journal.events),
         overhead_s=ended.overhead_s if ended else 0.0,
         simulated=any(a.simulated for a in started.inventory.accelerators if a.key in plan.devices),
-        health=_health(plan, measurements, readings, wall_s, findings),
+        health=figures,
+        sensors=energies.sensors,
+        idle=energies.idle,
         timeline=_timeline(started, readings, journal.events),
         findings=findings,
     )
     return msgspec.structs.replace(record, digest=digest(record))
+
+
+# Health figures that make every energy figure of the device invalid when they are above zero.
+FAULTS = {
+    "xid_hardware": "hardware XIDs were reported",
+    "ecc_uncorrected": "uncorrectable memory errors were counted",
+    "row_remap_failed": "a memory row could not be remapped",
+    "row_remap_pending": "a memory row waits to be remapped",
+    "device_lost": "the device was lost",
+}
+
+
+def _fault(figures: Mapping[str, float]) -> str:
+    """Name what happened to a device during the run that makes its energy figures invalid; empty when nothing did."""
+    return "; ".join(f"{words} during the run" for name, words in FAULTS.items() if figures.get(name, 0) > 0)
+
+
+def _with_energy(found: Measurement, energy: Energy | None) -> Measurement:
+    if energy is None:
+        return found
+    findings = [*found.findings]
+    findings += [msgspec.structs.replace(f, device=found.device, trial=found.trial) for f in energy.findings]
+    return msgspec.structs.replace(found, energy=energy, findings=findings)
 
 
 def _takes(events: Sequence[Event]) -> dict[str, list[Take]]:

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from effbench.launch import inline
-from effbench.model.event import Closed, Noted, Opened, Sample
+from effbench.model.event import Closed, Noted, Opened, Sample, Window
 from effbench.model.inventory import Accelerator
 from effbench.run.wire import Bye, Do, Go, Hello, Message, Progress, Ready, encode, message
 
@@ -21,7 +21,7 @@ class Answer(msgspec.Struct, frozen=True):
     """What became of a trial: the worker's events in order, and whether it closed it."""
 
     fate: Fate
-    events: list[Sample | Noted | Closed | Opened]
+    events: list[Sample | Window | Noted | Closed | Opened]
     detail: str = ""
     signal: int | None = None
 
@@ -63,7 +63,7 @@ class Stage:
     def _listen(
         self, deadline_s: float, until: type[Ready] | type[Closed], draw: Callable[[Progress], None] | None
     ) -> Answer:
-        events: list[Sample | Noted | Closed | Opened] = []
+        events: list[Sample | Window | Noted | Closed | Opened] = []
         end = time.monotonic() + deadline_s
         while time.monotonic() < end:
             self._selector.select(TICK_S)
@@ -91,7 +91,7 @@ class Stage:
         if self.accelerator.kind == "cpu":
             self._handle.send(encode(Go()))
 
-    def _crashed(self, events: list[Sample | Noted | Closed | Opened]) -> Answer:
+    def _crashed(self, events: list[Sample | Window | Noted | Closed | Opened]) -> Answer:
         code = self._handle.returncode(5.0)
         tail = self._handle.stderr_tail()
         lines = tail.splitlines()
@@ -101,7 +101,11 @@ class Stage:
         return self._lost("crashed", events, f"the worker {how}" + (f": {last}" if last else ""), killed)
 
     def _lost(
-        self, fate: Fate, events: list[Sample | Noted | Closed | Opened], detail: str, killed: int | None = None
+        self,
+        fate: Fate,
+        events: list[Sample | Window | Noted | Closed | Opened],
+        detail: str,
+        killed: int | None = None,
     ) -> Answer:
         self.alive = False
         self._selector.close()

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from effbench.model.event import Closed, Noted, Opened, Sample
+from effbench.model.event import Closed, Noted, Opened, Sample, Window
 from effbench.model.inventory import Accelerator
 from effbench.model.plan import Trial
 
@@ -73,7 +73,7 @@ class Progress(msgspec.Struct, frozen=True, tag="progress", omit_defaults=True):
 
 
 Command = Hello | Do | Go | Bye
-Message = Ready | Progress | Opened | Sample | Noted | Closed
+Message = Ready | Progress | Opened | Sample | Window | Noted | Closed
 
 _ENCODER = msgspec.json.Encoder()
 _COMMANDS: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)

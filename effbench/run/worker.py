@@ -17,7 +17,7 @@ from effbench.kernels.contract import Rig, Step
 from effbench.kernels.recorded import RecordedStep
 from effbench.kernels.virtual import VirtualRig, fake_step
 from effbench.model.error import EffbenchError, SiteError
-from effbench.model.event import Closed, Noted, Opened, Sample
+from effbench.model.event import Closed, Noted, Opened, Sample, Window
 from effbench.model.plan import Trial
 from effbench.run.measure import measure
 from effbench.run.wire import Bye, Do, Go, Hello, Progress, Ready, command, encode
@@ -32,7 +32,7 @@ class Pipe:
         self._source, self._sink = source, sink
         self.ack = False
 
-    def event(self, event: Sample | Noted | Closed | Opened | Ready) -> None:
+    def event(self, event: Sample | Noted | Closed | Opened | Window | Ready) -> None:
         """Send one message. Samples are buffered; anything else flushes."""
         self._sink.write(encode(event))
         if not isinstance(event, Sample):

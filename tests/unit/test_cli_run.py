@@ -133,7 +133,7 @@ def slow(folder: Path, text: str = SLOW_SUITE) -> Path:
 def test_ctrl_c_ends_with_130_and_keeps_everything(tmp_path: Path) -> None:
     folder = tmp_path / "r"
     child = start("run", slow(tmp_path), "--fake", FAKE, "-o", folder)
-    until(lambda: begun(folder, 4), "the second trial")
+    until(lambda: begun(folder, 5), "the second trial")
     child.send_signal(signal.SIGINT)
     done = ended(child)
     assert done.code == 130, done.said
@@ -172,7 +172,7 @@ def test_a_worker_that_dies_or_hangs_costs_its_trial_alone(
 ) -> None:
     folder = tmp_path / "r"
     child = start("run", slow(tmp_path, BRIEF_SUITE), "--fake", FAKE, "-o", folder, "--budget", budget)
-    until(lambda: begun(folder, 3), "the first trial")
+    until(lambda: begun(folder, 4), "the first trial")
     until(lambda: bool(workers_of(child.pid)), "a worker")
     os.kill(workers_of(child.pid)[0], number)
     done = ended(child)
