@@ -7,7 +7,7 @@ from decimal import Decimal
 from effbench.model.quantity import Quantity
 from effbench.model.unit import Unit
 
-__all__ = ["parse", "units"]
+__all__ = ["parse", "per", "units"]
 
 # Unit text as people write it -> (unit, factor, whether SI prefixes apply). An integer operation counts like a
 # floating-point one (a multiply-add is two), so int8 peaks may say TOP/s.
@@ -59,7 +59,9 @@ _PREFIXES: dict[str, float] = {
     "P": 1e15,
     "E": 1e18,
 }
-_TEXT = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_TEXT = re.compile(rf"\s*({_NUMBER})\s*(\S*)\s*")
+_PER = re.compile(rf"\s*({_NUMBER})\s*([^\s/]*)\s*(?:/\s*(\S+))?\s*")
 
 
 def units() -> str:
@@ -91,6 +93,22 @@ def parse(text: str) -> Quantity:
     if not math.isfinite(value):
         raise ValueError(f"{text!r} is not a finite figure")
     return Quantity(value, unit)
+
+
+def per(text: str) -> tuple[float, str, str]:
+    """Return number, unit and denominator of a figure that is no SI quantity: "0.25 EUR/kWh" is (0.25, "EUR", "kWh").
+
+    For money and carbon: unit and denominator are what was written, empty where nothing was.
+
+    Raises:
+        ValueError: not a finite number with at most one unit and one denominator.
+    """
+    matched = _PER.fullmatch(text)
+    if matched is None or not math.isfinite(float(matched[1])):
+        raise ValueError(f'{text!r} is not a figure; write for example "0.25 /kWh", "2.35 /h" or "30000"')
+    if matched[2] == "%":
+        raise ValueError(f"{text!r}: percentages are not used; write the fraction {float(matched[1]) / 100:g}")
+    return float(matched[1]), matched[2], matched[3] or ""
 
 
 def _unit(name: str, text: str) -> tuple[Unit, float]:
