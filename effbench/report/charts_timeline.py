@@ -114,9 +114,9 @@ def draw(record: Record, width: float, css: str = "") -> str:
     for i, (strip, lines) in enumerate(drawn):
         body += _strip(strip, lines, TOP + i * (STRIP + GAP), width, end)
     bottom = TOP + len(drawn) * (STRIP + GAP) - GAP
-    for tick in _moments(end, int(width // 110)):
+    for tick in moments(end, int(width // 110)):
         body.append(line(x(tick), bottom, x(tick), bottom + 4, "axis"))
-        body.append(text(x(tick), bottom + 17, _moment(tick, end), "tick", "middle"))
+        body.append(text(x(tick), bottom + 17, moment(tick, end), "tick", "middle"))
     body.append(line(LEFT, bottom, width - RIGHT, bottom, "axis"))
     said = ", ".join(strip.title.lower() for strip, _ in drawn)
     return svg(
@@ -124,12 +124,12 @@ def draw(record: Record, width: float, css: str = "") -> str:
     )
 
 
-def _moments(end: float, wanted: int) -> list[float]:
+def moments(end: float, wanted: int) -> list[float]:
     """Choose round moments of the run: whole minutes when it is long."""
     return [60 * minute for minute in ticks(0, end / 60, wanted)] if end > 300 else ticks(0, end, wanted)
 
 
-def _moment(seconds: float, end: float) -> str:
+def moment(seconds: float, end: float) -> str:
     """Write a moment on the time axis, in minutes when the run is long."""
     return f"{seconds / 60:g} min" if end > 300 else f"{seconds:g} s"
 

@@ -9,7 +9,16 @@ from effbench import resources
 from effbench.model.grade import Grade
 from effbench.model.record import Record
 from effbench.model.scorecard import Scorecard
-from effbench.report import charts_roofline, charts_spread, charts_timeline, view, view_evidence, words
+from effbench.report import (
+    charts_power,
+    charts_roofline,
+    charts_spread,
+    charts_timeline,
+    view,
+    view_chain,
+    view_evidence,
+    words,
+)
 from effbench.report.charts import px
 from effbench.report.roofline import Roofline, roofline
 from effbench.report.view import View
@@ -102,6 +111,22 @@ def _timeline(record: Record | None) -> TimelineFigure:
     )
 
 
+def _power(shown: View) -> dict[str, Any]:
+    """Collect what the chain and the power page draw beside the view: the timeline, the words for what is absent."""
+    from markupsafe import Markup
+
+    record = shown.record
+    return {
+        "power_wide": "" if record is None else Markup(charts_power.draw(record, WIDE, "wide")),
+        "power_narrow": "" if record is None else Markup(charts_power.draw(record, NARROW, "narrow")),
+        "power_devices": [] if record is None else [lane.device for lane in charts_power.lanes(record)],
+        "costs": view_chain.leading(shown.money) if shown.money else [],
+        "no_chain": view_chain.NO_CHAIN,
+        "no_site": (view_chain.NO_SITE, view_chain.NO_SITE_DO),
+        "trusts": [(letter, text, tone) for letter, (text, tone) in words.TRUSTS.items()],
+    }
+
+
 def _evidence(shown: View) -> dict[str, Any]:
     """Collect what needs the record; without one every part is empty and the page says so."""
     from markupsafe import Markup
@@ -133,5 +158,6 @@ def render(card: Scorecard, grade: Grade | None, record: Record | None) -> bytes
         simulated_word=words.SIMULATED,
         simulated_text=words.SIMULATED_TEXT,
         **_evidence(shown),
+        **_power(shown),
     )
     return (page.strip() + "\n").encode()

@@ -33,11 +33,13 @@ SUFFIXES = {
     "flop/J": "flops_per_joule",
     "J/token": "joules_per_token",
     "byte/J": "bytes_per_joule",
+    "token/J": "tokens_per_joule",
+    "J*s": "joule_seconds",
     "kg": "kilograms",
     "1/s": "per_second",
 }
 # Last segments that only name the unit: the suffix says it already.
-UNIT_WORDS = ("flops", "bytes", "tokens_per_s", "flops_per_joule", "joules_per_token")
+UNIT_WORDS = ("flops", "bytes", "tokens_per_s", "flops_per_joule", "joules_per_token", "tokens_per_joule", "flop")
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -68,7 +70,7 @@ def family(key: str, pattern: str, unit: str) -> tuple[str, str]:
     if fixed[-1] in UNIT_WORDS and suffix:
         fixed = fixed[:-1]
     name = "_".join(["effbench", *fixed])
-    if suffix and not name.endswith(suffix):
+    if suffix and not name.endswith(suffix) and not segments[-1].startswith(f"{suffix}_"):  # joules_per_step
         name = f"{name}_{suffix}"
     return re.sub(r"[^a-zA-Z0-9_]", "_", name), ".".join(varies)
 
@@ -117,6 +119,38 @@ def _metrics(families: Families, card: Scorecard) -> None:
             families.add(f"{name}_high", f"High end of the {percent} interval. {said}", metric.interval.high, labels)
 
 
+def _chains(families: Families, card: Scorecard) -> None:
+    """Add the links that are known; an unknown one has no sample, and the products after it are labelled bounds."""
+    for chain in card.chains:
+        bound = False
+        for link in chain.links:
+            labels = {"device": chain.device, "dtype": chain.dtype, "link": link.name}
+            labels |= {"group": link.group, "basis": link.basis}
+            bound = bound or link.basis == "unknown" or link.share is None
+            if link.basis == "unknown" or link.share is None:
+                continue
+            said = "Share that one link of the full chain keeps of what reaches it."
+            families.add("effbench_chain_share_ratio", said, link.share, labels)
+            if link.product is not None:
+                said = "Running product of the full chain; an upper bound where its label says so."
+                known = {"upper_bound": "true" if bound else "false"}
+                families.add("effbench_chain_product_ratio", said, link.product, labels | known)
+
+
+def _economics(families: Families, card: Scorecard) -> None:
+    """Add money and carbon as both ends of their ranges; an absent line has no sample."""
+    seen: set[tuple[str, str]] = set()
+    for line in card.economics.lines if card.economics else []:
+        if line.value is None or line.basis == "unknown" or (line.key, line.scenario) in seen:
+            continue
+        seen.add((line.key, line.scenario))
+        labels = {"key": line.key, "kind": line.kind, "unit": line.unit, "basis": line.basis}
+        labels |= {"scenario": line.scenario} if line.scenario else {}
+        for end, value in (("low", line.value.low), ("high", line.value.high)):
+            said = f"Money or carbon by the site's own figures, {end} end of the range; the unit is a label."
+            families.add(f"effbench_economics_{end}", said, value, labels)
+
+
 def _judged(families: Families, grade: Grade) -> None:
     for verdict in EXIT_CODES:
         families.add(
@@ -153,5 +187,7 @@ def render(card: Scorecard, grade: Grade | None, record: Record | None) -> bytes
     if grade is not None:
         _judged(families, grade)
     _metrics(families, card)
+    _chains(families, card)
+    _economics(families, card)
     top = f"# {words.SIMULATED}: {words.SIMULATED_TEXT}\n" if simulated else ""
     return (top + families.text()).encode()

@@ -1,4 +1,4 @@
-"""What every format tells, decided once: verdict and reasons, waterfalls, domains, figures, findings."""
+"""What every format tells, decided once: verdict and reasons, waterfalls, chains, power, domains, figures, findings."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -8,7 +8,8 @@ import msgspec
 from effbench.model.grade import Grade
 from effbench.model.record import Record
 from effbench.model.scorecard import Scorecard
-from effbench.report import format, view_metrics, words
+from effbench.report import format, view_chain, view_metrics, view_power, words
+from effbench.report.view_chain import ChainView, MoneyView
 from effbench.report.view_judged import (
     DomainView,
     FindingGroup,
@@ -20,6 +21,7 @@ from effbench.report.view_judged import (
     waterfall_view,
 )
 from effbench.report.view_metrics import MetricView
+from effbench.report.view_power import PowerView
 
 Document = TypeVar("Document", bound=msgspec.Struct)
 CAUSES = {"fail": "What failed", "undecided": "What is undecided", "not_rated": "What is not rated, and why"}
@@ -62,6 +64,9 @@ class View(msgspec.Struct, frozen=True):
     facts: list[tuple[str, str]]
     causes: list[CauseGroup]
     waterfalls: list[WaterfallView]
+    chains: list[ChainView]
+    money: MoneyView | None
+    power: PowerView
     gates: list[ReasonView]
     domains: list[DomainView]
     headline: list[MetricView]
@@ -168,6 +173,7 @@ def build(card: Scorecard, grade: Grade | None, record: Record | None) -> View:
     gates = [reason_view(reason) for reason in grade.gates] if grade else []
     domains = [domain_view(domain) for domain in grade.domains] if grade else []
     falls = [waterfall_view(fall, names.get(fall.device, "")) for fall in card.waterfalls]
+    chains = [view_chain.chain_view(chain, names.get(chain.device, "")) for chain in card.chains]
     outcome, word, sign, tone = _verdict(grade)
     rated = [reason.metric for domain in grade.domains for reason in domain.reasons] if grade else []
     return View(
@@ -188,6 +194,9 @@ def build(card: Scorecard, grade: Grade | None, record: Record | None) -> View:
         facts=_facts(card, grade, record),
         causes=_causes(grade, gates, domains),
         waterfalls=sorted(falls, key=lambda fall: fall.last),
+        chains=sorted(chains, key=lambda chain: chain.last),
+        money=None if card.economics is None else view_chain.money_view(card.economics),
+        power=view_power.power_view(rows, record),
         gates=gates,
         domains=domains,
         headline=view_metrics.headline(rows, rated),

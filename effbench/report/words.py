@@ -24,6 +24,21 @@ SEVERITIES: dict[str, tuple[str, str, str]] = {
     "warning": ("Warnings", "!", "open"),
     "info": ("Notes", "i", "none"),
 }
+# How a figure came about, to its tone: of links, boundaries, money, and of a sensor's own facts.
+BASES = {"measured": "good", "published": "good", "given": "fair", "assumed": "open", "unknown": "none"}
+ENERGIES: dict[str, tuple[str, str, str]] = {
+    "valid": ("valid", "✓", "good"),
+    "suspect": ("suspect", "!", "open"),
+    "invalid": ("invalid", "✗", "bad"),
+    "absent": ("absent", "–", "none"),
+}
+# Trust grade of an energy figure -> (what it means, tone).
+TRUSTS: dict[str, tuple[str, str]] = {
+    "A": ("metered at the wall and reconciled with the board's own sensors", "best"),
+    "B": ("the device's energy counter, reconciled with its power readings", "good"),
+    "C": ("a single sensor that nothing else confirms", "open"),
+    "D": ("estimated: no sensor read it; effbench itself never makes such a figure", "bad"),
+}
 GRADE_TONES = {"S": "best", "A": "good", "B": "fair", "C": "open", "F": "bad"}
 DOMAINS = {
     "compute": "Compute",
