@@ -14,6 +14,7 @@ from effbench.model.record import USABLE, Measurement, Record
 from effbench.model.scorecard import DeviceCard, Metric, Scorecard
 from effbench.model.unit import Unit
 from effbench.score.derive import Derived, Source, against_reference, derive, fractions
+from effbench.score.power import power
 from effbench.score.waterfall import waterfall
 
 READ_BANDWIDTH = "memory.stream.read.bandwidth"
@@ -27,6 +28,7 @@ def score(record: Record) -> Scorecard:
     derived = _derived(record, findings)
     headlines = _headlines(derived)
     per_device = _with_shares([*derived, *headlines], findings)
+    per_device += _checked_power(record, per_device)
     per_device += _health(record)
     accelerators = _accelerators(record)
     metrics = [*_aggregates(per_device, record.plan.devices), *per_device]
@@ -91,8 +93,13 @@ def _derived(record: Record, findings: list[Finding]) -> list[Derived]:
         if s.measurement.step_s is not None and any(o.key == READ_BANDWIDTH for o in s.trial.outputs)
     }
     derived: list[Derived] = []
+    # The same figure may come from two trials: rounds of fresh processes count more than one long energy window.
+    sources.sort(key=lambda s: -sum(r.status == "done" for r in s.measurement.rounds))
+    seen: set[tuple[str, str | None]] = set()
     for source in sources:
-        derived += derive(msgspec.structs.replace(source, measured_read=reads.get(source.accelerator.key)), findings)
+        found = derive(msgspec.structs.replace(source, measured_read=reads.get(source.accelerator.key)), findings)
+        derived += [d for d in found if (d.metric.key, d.metric.device) not in seen]
+        seen |= {(d.metric.key, d.metric.device) for d in found}
     return derived
 
 
@@ -124,6 +131,15 @@ def _with_shares(derived: Iterable[Derived], findings: list[Finding]) -> list[Me
     for metric in metrics:
         seen.setdefault((metric.key, metric.device), metric)
     return list(seen.values())
+
+
+def _checked_power(record: Record, others: Sequence[Metric]) -> list[Metric]:
+    """Power metrics; those of a trial that was faster than its units can be are as invalid as its speed."""
+    impossible = {trial for metric in others if metric.status == "invalid" for trial in metric.evidence}
+    return [
+        msgspec.structs.replace(metric, status="invalid") if impossible & set(metric.evidence) else metric
+        for metric in power(record)
+    ]
 
 
 def _health(record: Record) -> list[Metric]:
