@@ -27,6 +27,7 @@ AGREEMENT, CONTRAST, APART_S = 0.90, 0.05, 2.0
 # Below this agreement at every lag the meter shows something else than this node.
 STRANGE = 0.50
 PAIRS_MIN = 10
+ALWAYS_NS = 1 << 63
 
 
 class Anchor(msgspec.Struct, frozen=True):
@@ -55,13 +56,17 @@ def overlaps(meter: Meter, anchor: Anchor) -> bool:
 def joined(meter: Meter, anchor: Anchor, windows: Sequence[Window]) -> list[Telemetry]:
     """Return the log's readings in the anchor's span (two steps more at both ends) as telemetry of the node.
 
-    A window that a gap of the log touches gets no reading at all, so that no figure is made across the gap.
+    A window that a gap of the log touches, or that is not wholly inside the log, gets no reading at all, so that no
+    figure is made across what is not known.
     """
-    edge_ns = round(2e9 * (meter.sensor.update_s or 0.0))
+    step_ns = round(1e9 * (meter.sensor.update_s or 0.0))
+    edge_ns = 2 * step_ns
     ahead_ns = round((meter.skew_s or 0.0) * 1e9)
     gaps = [
         (anchor.monotonic_ns(gap.start_ns - ahead_ns), anchor.monotonic_ns(gap.end_ns - ahead_ns)) for gap in meter.gaps
     ]
+    first_ns, last_ns = (anchor.monotonic_ns(meter.points[place].utc_ns - ahead_ns) for place in (0, -1))
+    gaps += [(-ALWAYS_NS, first_ns - step_ns), (last_ns + step_ns, ALWAYS_NS)]
     spoilt = [(w.start_ns, w.t_ns) for w in windows if any(a < w.t_ns and b > w.start_ns for a, b in gaps)]
     return [
         Telemetry(t_ns, NODE, sensors={READING: watts})
