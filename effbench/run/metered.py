@@ -164,7 +164,7 @@ def _wait(command: Command) -> None:
         time.sleep(TICK_S)
 
 
-def _metered(status: int, window: tuple[int, int], utc_ns: int, began_ns: int, watcher: Vigil, node: Node) -> Metered:
+def _metered(status: int, window: tuple[int, int], utc_ns: int, watcher: Vigil, node: Node) -> Metered:
     findings = [*node.findings, *watcher.findings]
     faults = {
         a.key: fault
