@@ -185,7 +185,8 @@ def _fitted(bare: Characterised, found: Updates, best: Fit | None) -> Characteri
     """Take over what the fit can stand for, and judge it."""
     if best is None or best.explained < EXPLAINED_MIN:
         share = "none" if best is None else f"{best.explained:.0%}"
-        return _refused(bare, f"the readings do not follow the load: a moving mean explains {share} of their variance")
+        why = f"the readings do not follow the load: a moving mean explains {share} of their variance"
+        return _refused(bare, found.reason or why)
     low, high = max(0.0, best.window_low_s - found.doubt_s), best.window_high_s + found.doubt_s
     confidence: Confidence = (
         "high" if best.residual <= RESIDUAL_HIGH else "medium" if best.residual <= RESIDUAL_MEDIUM else "low"

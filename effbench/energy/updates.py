@@ -22,7 +22,7 @@ class Updates(msgspec.Struct, frozen=True):
 
     Attributes:
         times_s: when each new value appeared, s. values: as read, W or J.
-        steps: updates since the new value before (1 when none was missed), 0 where that is not known.
+        steps: updates since the new value before: 1 when none was missed, 0 where it is not one or not known.
         period_s: time between updates, s. regular: share of the changes that keep to the rhythm.
         poll_s: median time between polls, s. doubt_s: how far the times may be off, s.
     """
@@ -79,10 +79,10 @@ def _period(gaps: np.ndarray, poll_s: float) -> float | None:
 
 
 def _counted(middle: np.ndarray, period_s: float) -> np.ndarray:
-    """Number the updates, following the rhythm: a change that was seen late must not count as one more update."""
+    """Number the updates, following the rhythm: what was seen late, or came in between, is not one more update."""
     numbers, expected = [0], float(middle[0])
     for t in middle[1:].tolist():
-        steps = max(1, round((t - expected) / period_s))
+        steps = max(0, round((t - expected) / period_s))
         expected += steps * period_s
         expected += 0.2 * (t - expected)
         numbers.append(numbers[-1] + steps)
