@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,8 +10,10 @@ import msgspec
 
 from effbench import __version__, kernels, report, resources
 from effbench.catalog import parts, policies, suites
+from effbench.catalog.site import calibrated, load_site
 from effbench.grade.verdict import grade
 from effbench.model.digest import short
+from effbench.model.energy import Sensor
 from effbench.model.error import DocumentError, InputError
 from effbench.model.event import Tool
 from effbench.model.finding import Finding
@@ -21,10 +23,10 @@ from effbench.model.plan import Plan, Trial
 from effbench.model.policy import Policy
 from effbench.model.record import USABLE, Record
 from effbench.model.scorecard import Scorecard
+from effbench.model.site import SiteFacts
 from effbench.model.suite import Suite
 from effbench.run import doctor, engine, journal
 from effbench.run import plan as planning
-from effbench.run.record import build
 from effbench.run.recording import Recording
 from effbench.run.redact import redact
 from effbench.run.site import Site, same_node, survey
@@ -32,6 +34,7 @@ from effbench.run.watch import watch_for
 from effbench.score.comparison import Compared, compare_records
 from effbench.score.node import score
 from effbench.store import documents
+from effbench.store.runs import any_document, card_of, keep_site, record_of, replay, site_of
 
 __all__ = [
     "Compared",
@@ -40,6 +43,7 @@ __all__ = [
     "any_document",
     "artefacts",
     "budget",
+    "calibration",
     "card_of",
     "checked_folder",
     "compare_records",
@@ -50,7 +54,9 @@ __all__ = [
     "folder_for",
     "grade",
     "joined",
+    "keep_site",
     "load_policy",
+    "load_site",
     "load_suite",
     "look",
     "plan",
@@ -63,6 +69,7 @@ __all__ = [
     "run",
     "same_node",
     "score",
+    "site_of",
     "tool",
     "unfinished",
 ]
@@ -125,39 +132,6 @@ def run(
     return replay(folder), outcome
 
 
-def replay(folder: Path) -> Record:
-    """Rebuild the record of a run folder from its journal; the same journal gives the same bytes.
-
-    Raises DocumentError when there is no journal, or not one whole trial in it.
-    """
-    return build(journal.read(folder / documents.JOURNAL))
-
-
-def record_of(path: Path) -> Record:
-    """Read the record of a run folder or a `record.json`; a damaged one is rebuilt from the journal beside it.
-
-    Raises:
-        DocumentError: neither the record nor the journal can be read.
-    """
-    file = path / documents.RECORD if path.is_dir() else path
-    if not path.exists():
-        raise DocumentError(f"{path}: no such run; `effbench list runs` shows the ones here")
-    if file.name.endswith(".gz"):
-        return build(journal.read(file))
-    beside = file.parent / documents.JOURNAL
-    if not file.exists() and not beside.exists():
-        raise DocumentError(f"{path}: neither {documents.RECORD} nor {documents.JOURNAL} is there: not a run folder")
-    if not file.exists() and beside.exists():
-        return build(journal.read(beside))
-    try:
-        return documents.read(file, Record)
-    except DocumentError as damage:
-        salvageable = file.name == documents.RECORD and beside.exists()
-        if "written by a newer effbench" in str(damage) or not salvageable:
-            raise
-        return build(journal.read(beside))
-
-
 def render(name: str, card: Scorecard, verdict: Grade | None, record: Record | None) -> bytes:
     """Render a scorecard in one format.
 
@@ -170,13 +144,15 @@ def render(name: str, card: Scorecard, verdict: Grade | None, record: Record | N
     return data
 
 
-def artefacts(folder: Path, record: Record, policy: Policy) -> tuple[Scorecard, Grade]:
+def artefacts(folder: Path, record: Record, policy: Policy, facts: SiteFacts | None = None) -> tuple[Scorecard, Grade]:
     """Score and grade `record` and write every artefact but the journal into `folder`, whatever the verdict.
+
+    `facts` are the site's own figures; those kept in `folder` stand in when there are none.
 
     Raises:
         OutputError: the disk is full or not writable; each artefact is whole or absent.
     """
-    card = score(record)
+    card = score(record, facts or site_of(folder))
     verdict = grade(card, policy)
     documents.write(folder / documents.RECORD, documents.encode(record))
     documents.write(folder / documents.SCORECARD, documents.encode(card))
@@ -186,6 +162,14 @@ def artefacts(folder: Path, record: Record, policy: Policy) -> tuple[Scorecard, 
         if reporter.FILENAME and reporter.FILENAME != documents.SCORECARD:
             documents.write(folder / reporter.FILENAME, reporter.render(card, verdict, record))
     return card, verdict
+
+
+def calibration(facts: SiteFacts | None, inventory: Inventory) -> Callable[[list[Sensor]], list[Sensor]] | None:
+    """Return what puts the site's gains and offsets into sensors' cards; None when it gave none."""
+    if facts is None or not facts.calibrations:
+        return None
+    uuids = {a.key: a.uuid for a in inventory.accelerators}
+    return lambda sensors: calibrated(sensors, facts, uuids)
 
 
 def tool() -> Tool:
@@ -220,24 +204,6 @@ def budget(todo: Plan, asked_s: float | None) -> float:
 def encode(document: msgspec.Struct) -> bytes:
     """Return a document as JSON, as it is stored."""
     return documents.encode(document)
-
-
-def card_of(path: Path) -> tuple[Scorecard, Record | None]:
-    """Return the scorecard of a run folder, a record or a scorecard file, and the record where there is one.
-
-    Raises:
-        DocumentError: nothing readable is there.
-    """
-    named = path.name.endswith(".gz") or path.name == documents.RECORD
-    if path.is_file() and not named and documents.sniff(path) is Scorecard:
-        return documents.read(path, Scorecard), None
-    record = record_of(path)
-    return score(record), record
-
-
-def any_document(path: Path) -> Record | Scorecard | Grade:
-    """Read a stored document of any kind. Raises DocumentError when it is none."""
-    return documents.read(path, documents.sniff(path))
 
 
 def first_round(todo: Plan, device: str) -> list[Trial]:

@@ -12,10 +12,11 @@ from effbench.model.grade import EXIT_CODES
 @click.command("grade")
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN|SCORECARD")
 @options.policy_option
+@options.site_option
 @options.json_option
-def command(run: Path, policy: str, as_json: bool) -> int:
+def command(run: Path, policy: str, site: Path | None, as_json: bool) -> int:
     """Grade RUN (a run folder, its record.json, or a scorecard.json) and exit with the verdict's code."""
-    card, _ = api.card_of(run)
+    card, _ = api.card_of(run, api.load_site(site) if site else None)
     verdict = api.grade(card, api.load_policy(policy, options.search_path(None)))
     if as_json:
         options.emit_json(verdict)

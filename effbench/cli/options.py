@@ -31,6 +31,16 @@ def policy_option(function: F) -> F:
     )(function)
 
 
+def site_option(function: F) -> F:
+    """Add `--site FILE`: the site's own figures of power, money and carbon."""
+    return click.option(
+        "--site",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="The site's own figures (PUE, utilisation, price, tariff, grid), a site.yaml.",
+    )(function)
+
+
 def workloads_option(function: F) -> F:
     """Add `--workloads DIR`, searched before $EFFBENCH_PATH and the built-in suites."""
     return click.option(

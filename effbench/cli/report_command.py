@@ -14,9 +14,10 @@ from effbench.store import documents
 @click.option("--format", "form", default="terminal", show_default=True, help="terminal, html, markdown, junit, ...")
 @click.option("-o", "file", type=click.Path(path_type=Path), metavar="FILE", help="Write there instead of stdout.")
 @options.policy_option
-def command(run: Path, form: str, file: Path | None, policy: str) -> int:
+@options.site_option
+def command(run: Path, form: str, file: Path | None, policy: str, site: Path | None) -> int:
     """Render RUN (a run folder, its record.json, or a scorecard.json)."""
-    card, record = api.card_of(run)
+    card, record = api.card_of(run, api.load_site(site) if site else None)
     verdict = api.grade(card, api.load_policy(policy, options.search_path(None)))
     if form == "terminal" and file is None:
         from effbench.report import terminal

@@ -32,6 +32,7 @@ DEFAULT_SUITE = "node/quick"
 @click.option("-o", "folder", type=click.Path(path_type=Path), metavar="DIR", help="The run folder; must be empty.")
 @click.option("--fake", metavar="PART[*N]", help="Simulate devices of the catalogue, to try effbench without them.")
 @click.option("--replay", type=click.Path(path_type=Path, exists=True), metavar="RUN", help="Play a recorded run back.")
+@options.site_option
 @options.workloads_option
 @options.json_option
 def command(
@@ -44,6 +45,7 @@ def command(
     folder: Path | None,
     fake: str | None,
     replay: Path | None,
+    site: Path | None,
     workloads: Path | None,
     as_json: bool,
 ) -> int:
@@ -55,21 +57,33 @@ def command(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM is a person's Ctrl-C
     extra = options.search_path(workloads)
     rules = api.load_policy(policy, extra)
+    facts = api.load_site(site) if site is not None else None
     folder, earlier = _begun(resume, folder)
     recording = api.recording(replay) if replay is not None else None
     asked = api.load_suite(_suite(suite, earlier, recording), extra)
     if folder is not None and earlier is None:
         api.checked_folder(folder)
-    site = api.recorded_site(recording) if recording else api.look(options.environment(), fake, device)
-    todo = _joined(earlier, api.plan(asked, site, device, only), site)
+    seen = api.recorded_site(recording) if recording else api.look(options.environment(), fake, device)
+    todo = _joined(earlier, api.plan(asked, seen, device, only), seen)
     allowed_s = api.budget(todo, budget)
     if folder is None:
-        folder = api.checked_folder(api.folder_for(Path("reports/runs"), todo, site.inventory.node))
-    shown = LiveDisplay() if options.watched() else PlainDisplay()
-    settings = Options(environment_for_children(options.environment()), allowed_s, api.tool(), recording=recording)
+        folder = api.checked_folder(api.folder_for(Path("reports/runs"), todo, seen.inventory.node))
+    if site is not None:
+        api.keep_site(folder, site)
+    calibrate = api.calibration(facts or api.site_of(folder), seen.inventory)
+    children = environment_for_children(options.environment())
+    settings = Options(children, allowed_s, api.tool(), recording=recording, calibrate=calibrate)
     done = api.finished(earlier) if earlier is not None else frozenset()
+    return _measured(todo, seen, folder, settings, done, rules, as_json)
+
+
+def _measured(
+    todo: Plan, seen: Site, folder: Path, settings: Options, done: frozenset[str], rules: Policy, as_json: bool
+) -> int:
+    """Run the plan, write and show everything, and return the exit code."""
+    shown = LiveDisplay() if options.watched() else PlainDisplay()
     try:
-        record, outcome = api.run(todo, site.inventory, folder, shown, settings, done)
+        record, outcome = api.run(todo, seen.inventory, folder, shown, settings, done)
         shown.end()
         card, verdict = _artefacts(folder, record, rules)
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from effbench.energy.figure import figure
 from effbench.model.energy import Energy, Idle, Sensor
 from effbench.model.event import Closed, Event, Opened, Sensed, Started, Telemetry, Window
 from effbench.model.finding import Finding
@@ -60,10 +61,9 @@ class Energies:
         return found
 
     def _figure(self, device: Accelerator, windows: Sequence[Window], idle: Idle | None, fault: str) -> Energy:
-        from effbench.energy.figure import figure
-
-        cards = [card for card in self.sensors if card.device in (device.key, "node")]
-        return figure(device, cards, self._readings, windows, started_ns=self._started_ns, idle=idle, fault=fault)
+        return figure(
+            device, self.sensors, self._readings, windows, started_ns=self._started_ns, idle=idle, fault=fault
+        )
 
     def _idle(self, device: str, name: str) -> Idle | None:
         windows = [w for w in self._windows if w.device == device and w.name == f"idle.{name}"]

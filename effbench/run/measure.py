@@ -199,8 +199,7 @@ def _sample(step: Step, rig: Rig, trial: Trial, soak: Soak, outbox: Outbox, guar
     first = 0
     while True:
         if procedure.mode == "burst":
-            rig.flush()
-            rig.synchronize()
+            _flush(rig)
         n = pacing.batch(soak.batch, len(times)) if metered else soak.batch
         timing = rig.time(step.run, first, n)
         clock_hz = rig.clock_hz()
@@ -229,6 +228,11 @@ def _sample(step: Step, rig: Rig, trial: Trial, soak: Soak, outbox: Outbox, guar
         settled_s=round(soak.seconds, 3),
         step_s=(soak.step_s + pause_s) if soak.batch == 1 else None,
     )
+
+
+def _flush(rig: Rig) -> None:
+    rig.flush()
+    rig.synchronize()
 
 
 def _enough(procedure: Procedure, taken: int, elapsed_s: float, deadline_s: float) -> bool:

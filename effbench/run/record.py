@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from effbench.model.digest import digest
-from effbench.model.energy import Energy
 from effbench.model.error import DocumentError
 from effbench.model.event import Closed, Ended, Event, Noted, Opened, Sample, Started, Telemetry
 from effbench.model.finding import Finding
@@ -34,25 +33,17 @@ def build(journal: Journal) -> Record:
     ended = ended if isinstance(ended, Ended) else None
     readings = Readings(e for e in journal.events if isinstance(e, Telemetry))
     takes = _takes(journal.events)
-    kinds = {a.key: a.kind for a in started.inventory.accelerators}
     energies = Energies(journal.events, started, plan, readings)
-    measurements = [
-        measurement(trial, kinds[trial.placement.devices[0]], takes.get(trial.id, []), readings)
-        for trial in plan.trials
-    ]
+    measured = _measured(started, plan, takes, readings)
     findings = [*plan.findings, *_noted(journal.events), *_salvage(journal, ended), *energies.findings()]
     wall_s = _wall_s(journal.events)
-    figures = _health(plan, measurements, readings, wall_s, findings)
-    measurements = [
-        _with_energy(m, energies.of(trial, _fault(figures.get(m.device, {}))))
-        for m, trial in zip(measurements, plan.trials, strict=True)
-    ]
+    figures = _health(plan, measured, readings, wall_s, findings)
     record = Record(
         schema="effbench.record/1",
         digest="",
         plan=plan,
         inventory_before=started.inventory,
-        measurements=measurements,
+        measurements=_with_energies(measured, plan, energies, figures),
         started_at=started.started_at,
         tool=started.tool,
         journal_digest=journal.digest,
@@ -88,12 +79,25 @@ def _fault(figures: Mapping[str, float]) -> str:
     return "; ".join(f"{words} during the run" for name, words in FAULTS.items() if figures.get(name, 0) > 0)
 
 
-def _with_energy(found: Measurement, energy: Energy | None) -> Measurement:
-    if energy is None:
-        return found
-    findings = [*found.findings]
-    findings += [msgspec.structs.replace(f, device=found.device, trial=found.trial) for f in energy.findings]
-    return msgspec.structs.replace(found, energy=energy, findings=findings)
+def _measured(
+    started: Started, plan: Plan, takes: Mapping[str, Sequence[Take]], readings: Readings
+) -> list[Measurement]:
+    kinds = {a.key: a.kind for a in started.inventory.accelerators}
+    return [measurement(t, kinds[t.placement.devices[0]], takes.get(t.id, []), readings) for t in plan.trials]
+
+
+def _with_energies(
+    measured: Sequence[Measurement], plan: Plan, energies: Energies, figures: Mapping[str, Mapping[str, float]]
+) -> list[Measurement]:
+    """Put the energy of each trial, and what was found about it, into its measurement."""
+    whole = []
+    for found, trial in zip(measured, plan.trials, strict=True):
+        energy = energies.of(trial, _fault(figures.get(found.device, {})))
+        if energy is not None:
+            noted = [msgspec.structs.replace(f, device=found.device, trial=found.trial) for f in energy.findings]
+            found = msgspec.structs.replace(found, energy=energy, findings=[*found.findings, *noted])
+        whole.append(found)
+    return whole
 
 
 def _takes(events: Sequence[Event]) -> dict[str, list[Take]]:

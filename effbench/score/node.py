@@ -12,6 +12,7 @@ from effbench.model.inventory import Accelerator
 from effbench.model.quantity import Ceiling, Quantity
 from effbench.model.record import USABLE, Measurement, Record
 from effbench.model.scorecard import DeviceCard, Metric, Scorecard
+from effbench.model.site import SiteFacts
 from effbench.model.unit import Unit
 from effbench.score.derive import Derived, Source, against_reference, derive, fractions
 from effbench.score.power import power
@@ -20,8 +21,11 @@ from effbench.score.waterfall import waterfall
 READ_BANDWIDTH = "memory.stream.read.bandwidth"
 
 
-def score(record: Record) -> Scorecard:
-    """Turn one record into its scorecard. The same record gives the same scorecard, byte for byte."""
+def score(record: Record, facts: SiteFacts | None = None) -> Scorecard:
+    """Turn one record into its scorecard. The same record and site give the same scorecard, byte for byte.
+
+    `facts` are the site's own figures (PUE, utilisation, price, tariff); what it does not say stays unknown.
+    """
     findings = list(record.findings)
     for measurement in record.measurements:
         findings += [f for f in measurement.findings if f not in findings]
