@@ -1,4 +1,4 @@
-"""`effbench selftest`: does effbench measure a time that is known, and what does its own machinery cost?"""
+"""`effbench selftest`: does effbench measure a time that is known, what does it cost, what do the power sensors do?"""
 
 import resource
 import tempfile
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from effbench import api
-from effbench.cli import options
+from effbench.cli import options, selftest_power
 from effbench.cli.display import PlainDisplay
 from effbench.model.record import Measurement
 from effbench.run.engine import Options, environment_for_children
@@ -17,10 +17,24 @@ TOLERANCE = 0.01
 
 
 @click.command("selftest")
-@click.option("--suite", default="selftest/truth", show_default=True, help="A suite of known_truth trials.")
+@click.argument("what", type=click.Choice(["truth", "power"]), default="truth")
+@click.option("--suite", metavar="NAME|FILE", help="Trials to run; selftest/truth or selftest/power by default.")
+@click.option("--device", default="all", show_default=True, help="Whose power sensors: cpu, cuda:0,... or all.")
 @options.json_option
-def command(suite: str, as_json: bool) -> int:
-    """Measure times that are known through the whole engine, and effbench's own overhead."""
+def command(what: str, suite: str | None, device: str, as_json: bool) -> int:
+    """Measure times that are known through the whole engine, and effbench's own overhead.
+
+    `selftest power` finds out what this node's power sensors do: a load goes on and off at known times for 50 s on each
+    device, and update period, averaging window, coverage and lag follow from what the sensors make of it. Exit code 3
+    when there is no sensor, or one that does not follow the load.
+    """
+    if what == "power":
+        return selftest_power.run(suite or "selftest/power", device, as_json)
+    return _truth(suite or "selftest/truth", as_json)
+
+
+def _truth(suite: str, as_json: bool) -> int:
+    """Measure the known truth on the CPU and print it."""
     asked = api.load_suite(suite, options.search_path(None))
     site = api.look(options.environment(), None, "cpu")
     todo = api.plan(asked, site, "cpu")

@@ -6,7 +6,7 @@ sees all or nothing of it. The busy half is matrix products back to back, the ot
 sample: it ended at `t_ns` and lasted `host_s`, so that the journal holds the edges. Run it in mode `once`.
 
 OVERHEAD: the device is synchronised every 4 ms of a busy phase. FIELDS: `Params`. EXAMPLE: `{kernel: square_wave,
-procedure: {mode: once, duration_s: 45, telemetry_hz: 50, throttle: keep}}`.
+procedure: {mode: once, duration_s: 50, telemetry_hz: 97, throttle: keep}}`.
 """
 
 import random
