@@ -64,6 +64,6 @@ def intensity(country: str) -> GridRow:
         alike = [f"{row.code} ({row.name})" for row in grid().rows if row.code[:1] == wanted[:1].upper()]
         near = f"; did you mean one of {', '.join(alike)}?" if alike else ""
     raise ValueError(
-        f'{country!r} is no country of the built-in table{near or ";"} write its ISO 3166 code ("DE" or "DEU"), or give '
-        'your grid\'s own figure as `grid: {intensity: {value: "0.381 kg/kWh", date: ..., source: ...}}`'
+        f'{country!r} is no country of the built-in table{near or ";"} write its ISO 3166 code ("DE" or "DEU"), '
+        'or give your grid\'s own figure as `grid: {intensity: {value: "0.381 kg/kWh", date: ..., source: ...}}`'
     )

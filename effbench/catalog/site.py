@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -20,7 +20,7 @@ from effbench.model.site import Calibration, Given, GridFacts, NodeFacts, Purcha
 
 __all__ = ["SCHEMA", "calibrated", "load_site"]
 
-SCHEMA = "effbench.site/1"
+SCHEMA: Literal["effbench.site/1"] = "effbench.site/1"
 
 _LABEL = re.compile(r"[^\s/%\d+\-.]{1,12}")
 # A gain beyond a factor of two is a meter of something else: the worst on-board sensor seen is off by 11 %
@@ -84,9 +84,7 @@ def _facts(raw: Mapping[str, Any], found: list[Mistake]) -> SiteFacts:
 
 def _currency(raw: Any, found: list[Mistake]) -> str:
     if isinstance(raw, str) and _LABEL.fullmatch(raw) is None:
-        found.append(
-            Mistake(("currency",), f"{raw!r} is no label of a currency; write one word without digits, as EUR")
-        )
+        found.append(Mistake(("currency",), f"{raw!r} is no currency; write one word without digits, as EUR"))
     return raw if isinstance(raw, str) else ""
 
 

@@ -1,4 +1,4 @@
-"""What a site.yaml looks like on paper: its fields and their types. Whether the figures make sense is not asked here."""
+"""What a site.yaml looks like on paper: its fields and their types. No sense is asked of them here."""
 
 from typing import Literal
 

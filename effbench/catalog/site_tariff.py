@@ -28,10 +28,7 @@ def tariff(raw: Any, currency: str, found: list[Mistake]) -> Tariff | None:
         found.append(Mistake((*_AT, "timezone"), "the time zone is empty; name the one of the hours, as Europe/Berlin"))
     price = money(currency, _ENERGY, f"0.25 {currency}/kWh")
     flat = number(raw.get("flat"), (*_AT, "flat"), price, found)
-    if flat is not None:
-        periods = [Period(0, DAY_MINUTES, flat)]
-    else:
-        periods = _periods(raw.get("periods"), currency, found)
+    periods = [Period(0, DAY_MINUTES, flat)] if flat is not None else _periods(raw.get("periods"), currency, found)
     read = money(currency, _DEMAND, f"12 {currency}/kW/month")
     demand = number(raw.get("demand_charge"), (*_AT, "demand_charge"), read, found)
     hours = number(raw.get("job_hours"), (*_AT, "job_hours"), plain(0.25, 24, "the length of a job in hours"), found)
@@ -57,7 +54,7 @@ def _periods(raw: Any, currency: str, found: list[Mistake]) -> list[Period]:
         paid = number(item.get("price"), (*where, "price"), price, found)
         if start is None or end is None or paid is None:
             sound = False
-        elif start == end or start == DAY_MINUTES:
+        elif start in (end, DAY_MINUTES):
             found.append(Mistake(where, "a period has no length; all day is `flat`, or from 00:00 to 24:00"))
             sound = False
         else:

@@ -128,8 +128,9 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SiteFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that a site.yaml says, checked. What it does not say is absent and has no default.
 
-    pue: facility over IT power, at least 1. utilisation, availability, green_share: fractions 0 to 1. other: colocation,
-    staff and network, money per accelerator and hour. recipe: the training recipe in use, as `to_quality` names them.
+    pue: facility over IT power, at least 1. utilisation, availability, green_share: fractions 0 to 1.
+    other_per_hour: colocation, staff and network, money per accelerator and hour.
+    recipe: the training recipe in use, as `to_quality` names them.
     """
 
     schema: Literal["effbench.site/1"]
