@@ -11,7 +11,7 @@ from effbench.model.quantity import Interval, Quantity
 from effbench.model.record import Record, TimelinePoint
 from effbench.model.scorecard import Better, Metric
 from effbench.model.unit import Unit
-from tests.factory import Case, cpu_node, gpu_node
+from tests.factory import HOSTILE, Case, cpu_node, gpu_node
 
 FIELD_186 = "NVML field 186, scope GPU"
 MATRIX = "public measurements of more than 70 GPUs, 2023"
@@ -213,6 +213,8 @@ def _metrics(record: Record) -> list[Metric]:
             found.append(metric(f"power.{key}", value, unit, trials, None, better))
             for device, slow in (("gpu0", 1.0), ("gpu1", 0.985 if better == "higher" else 1.015)):
                 own = [trial for trial in trials if trial.endswith(device)]
+                if workload == "decode" and device == "gpu1":
+                    continue  # its energy is invalid: it has no figure
                 found.append(metric(f"power.{key}", value * slow, unit, own, device, better))
     found.append(metric("power.device.proportionality", 0.83, Unit.ONE, trials))
     return found
@@ -289,8 +291,8 @@ def chain(device: str = "gpu0", unknown: tuple[str, ...] = ("availability",), la
         product *= share
         interval = Interval(share * 0.99, share * 1.01) if basis == "measured" else None
         links.append(Link(basis=basis, share=share, interval=interval, product=product, source=source, **fields))
-    known = [link for link in links if link.share is not None]
-    weakest = min(known, key=lambda link: link.share or 1.0).name
+    known = sorted((link for link in links if link.share is not None), key=lambda link: link.share or 1.0)
+    weakest = known[0].name if known else ""
     return Chain(device, "bf16", links, product, bool(unknown), weakest, list(unknown))
 
 
@@ -526,6 +528,30 @@ def no_sensor_node() -> Case:
     return Case(card, case.grade, record)
 
 
+def hostile_power() -> Case:
+    """Power whose every name and reason tries to break out of the format that shows it."""
+    case = power_node()
+    assert case.record is not None and case.card.economics is not None
+    sensor = msgspec.structs.replace(case.record.sensors[0], key=HOSTILE, source=HOSTILE, basis_source=HOSTILE)
+    absent = msgspec.structs.replace(case.record.sensors[2], key=HOSTILE, absent=HOSTILE, remedy=HOSTILE)
+    rows = [LedgerRow(HOSTILE, "counter", "gpu", 1.0, 1, primary=True, note=HOSTILE)]
+    bad = energy("gpu0", 10, 400, "suspect", sensor=HOSTILE, ledger=rows, reason=HOSTILE, held=[Held(HOSTILE, 1.0)])
+    first = msgspec.structs.replace(case.record.measurements[0], energy=bad, trial=HOSTILE)
+    second = msgspec.structs.replace(case.record.measurements[1], energy=Energy("gpu0", "absent", HOSTILE, HOSTILE))
+    link = Link(HOSTILE, HOSTILE, "system", "given", HOSTILE, 0.5, product=0.5, source=HOSTILE)
+    dark = Link(HOSTILE, HOSTILE, "commercial", "unknown", HOSTILE)
+    line = CostLine(HOSTILE, HOSTILE, "total", HOSTILE, "given", Range(1, 2), HOSTILE, HOSTILE)
+    missing = CostLine(HOSTILE, HOSTILE, "carbon", HOSTILE, "unknown", absent=HOSTILE)
+    bound = Boundary("node", HOSTILE, "measured", "given", HOSTILE, Quantity(1.0, Unit.WATT), source=HOSTILE)
+    money = Economics(HOSTILE, HOSTILE, HOSTILE, [bound], [line, missing], [[HOSTILE] * 4])
+    card = msgspec.structs.replace(
+        case.card, chains=[Chain(HOSTILE, HOSTILE, [link, dark], weakest=HOSTILE)], economics=money
+    )
+    measured = [first, second, *case.record.measurements[2:]]
+    record = msgspec.structs.replace(case.record, sensors=[sensor, absent], measurements=measured)
+    return Case(card, case.grade, record)
+
+
 def power_cases() -> dict[str, Case]:
     """Every sample of power by name."""
     plain = power_node(unknown=())
@@ -534,4 +560,5 @@ def power_cases() -> dict[str, Case]:
         "power-whole-chain": plain,
         "power-card-only": Case(plain.card, plain.grade, None),
         "no-sensor": no_sensor_node(),
+        "power-hostile": hostile_power(),
     }

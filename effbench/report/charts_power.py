@@ -7,8 +7,7 @@ from effbench.model.record import Record
 from effbench.report import format
 from effbench.report.charts import Scale, line, linear, path, rect, svg, text, ticks
 from effbench.report.charts_timeline import moment, moments, series, spans
-from effbench.report.view_power import windows_of
-from effbench.report.view_sensors import usable
+from effbench.report.view_sensors import usable, windows_of
 
 LEFT, RIGHT, TOP, STRIP, GAP = 56.0, 10.0, 24.0, 116.0, 34.0
 LETTER = 6.1  # mean width of a letter of the labels, px

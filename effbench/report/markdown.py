@@ -5,10 +5,12 @@ import re
 from effbench.model.grade import Grade
 from effbench.model.record import Record
 from effbench.model.scorecard import Scorecard
-from effbench.report import format, view, words
+from effbench.report import format, view, view_chain, words
 from effbench.report.view import View
+from effbench.report.view_chain import ChainView, MoneyView
 from effbench.report.view_judged import DomainView, FindingGroup, ReasonView, WaterfallView
 from effbench.report.view_metrics import MetricView
+from effbench.report.view_power import PowerView
 
 MEDIA_TYPE = "text/markdown"
 FILENAME: str | None = "report.md"
@@ -66,6 +68,50 @@ def _waterfall(fall: WaterfallView) -> list[str]:
     return lines + _table(["Stage", "Value", "Share of the first", "", "Change", "Why"], rows)
 
 
+def _chain(chain: ChainView) -> list[str]:
+    lines = [f"**{escaped(chain.device)}**, {escaped(chain.dtype)}. {escaped(chain.weakest)} {escaped(chain.end)}", ""]
+    rows = [
+        [
+            escaped(link.title),
+            link.product or "–",
+            f"`{('unknown' if link.width is None else format.bar(link.width, BAR)).ljust(BAR)}`",
+            link.share,
+            link.basis,
+            " ".join(escaped(part) for part in (link.explanation, f"({link.source})" if link.source else "") if part),
+        ]
+        for link in chain.links
+    ]
+    return lines + _table(["Link", "Is left", "", "Keeps", "Basis", "Why"], rows)
+
+
+def _money(money: MoneyView | None) -> list[str]:
+    """Write money and carbon line by line, energy cost and total cost apart; unknown ones say what to give."""
+    if money is None:
+        return [f"Money and carbon: unknown. {view_chain.NO_SITE} {view_chain.NO_SITE_DO}", ""]
+    rows = []
+    for title, lines in money.groups:
+        for line in lines:
+            of = f"{line.title} ({line.scenario})" if line.scenario else line.title
+            value = f"**{line.value}**" if line.value else "unknown"
+            rows.append([title, escaped(of), value, escaped(line.unit), line.basis, escaped(line.absent)])
+    return _table(["Cost", "Of", "Value", "Unit", "Basis", "What is missing"], rows) if rows else []
+
+
+def _power(power: PowerView) -> list[str]:
+    """Write the figures per workload, and why others are missing."""
+    rows = []
+    for work in power.workloads:
+        also = "; ".join(f"{escaped(name)} {row.text}" for name, row in work.figures[1:])
+        flag = f" ({work.flag})" if work.flag else ""
+        rows.append([escaped(work.title) + flag, f"**{work.lead.text}**", also, work.trust or "–"])
+    lines = _table(["Workload", "Figure", "Also", "Trust"], rows) if rows else []
+    lines += [] if rows else ["No figure of power or energy; nothing is estimated in its place.", ""]
+    for absence in power.absences:
+        remedy = f" What to do: {escaped(absence.remedy)}" if absence.remedy else ""
+        lines.append(f"- **{absence.word}**: {escaped(absence.what)}: {escaped(absence.reason)}{remedy}")
+    return [*lines, ""]
+
+
 def _domain(domain: DomainView) -> list[str]:
     return [
         f"**{escaped(domain.title)}**",
@@ -115,6 +161,9 @@ def render(card: Scorecard, grade: Grade | None, record: Record | None) -> bytes
     for fall in shown.waterfalls:
         lines += _waterfall(fall)
     lines += [] if shown.waterfalls else ["No waterfall: no matrix multiply was measured and verified.", ""]
+    lines += ["## The full chain", ""]
+    lines += [line for chain in shown.chains for line in _chain(chain)] or [view_chain.NO_CHAIN, ""]
+    lines += [*_money(shown.money), "## Power", "", *_power(shown.power)]
     if shown.domains:
         lines += ["## Domains", ""]
         head = ["Domain", "Grade", "Share of the reference", "Outcome", "Role"]

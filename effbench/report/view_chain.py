@@ -22,6 +22,7 @@ NO_SITE_DO = (
     "Write a site.yaml with utilisation, PUE, country, price and tariff, each with date and source, and score again."
 )
 NO_CHAIN = "No chain: it starts at a matrix multiply that was measured and verified."
+NAMED_MAX = 3  # unknown links named in the sentence
 NO_VALUE = "it does not follow from what was given"
 
 
@@ -111,7 +112,7 @@ def _share(link: Link) -> str:
 def _links(chain: Chain) -> list[LinkView]:
     """Lay out the links; the running product is the chain's own, drawn only where it is known."""
     products = [link.product for link in chain.links if _known(link) and link.product is not None]
-    widest = max([*products, 1e-12])
+    widest = max([*products, 1.0])
     found: list[LinkView] = []
     before: float | None = None
     bound, group = False, ""
@@ -159,7 +160,13 @@ def _end(chain: Chain, links: list[LinkView]) -> str:
     lead = f"{left} of the {_lower(links[0].title)} is left after {_lower(known[-1].title)}"
     if not (unknown or chain.upper_bound):
         return f"{lead}."
-    why = f"{', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} unknown" if unknown else "a link is unknown"
+    if not unknown:
+        why = "a link is unknown"
+    elif len(unknown) == 1:
+        why = f"{unknown[0]} is unknown"
+    else:
+        more = "" if len(unknown) <= NAMED_MAX else f" and {len(unknown) - NAMED_MAX} more"
+        why = f"{len(unknown)} links are unknown ({', '.join(unknown[:NAMED_MAX])}{more})"
     return f"At most {lead}: an upper bound, because {why}."
 
 
@@ -228,9 +235,15 @@ def money_view(economics: Economics) -> MoneyView:
     )
 
 
-def leading(money: MoneyView, most: int = 6) -> list[CostView]:
-    """Choose the lines for the end of the picture: the first of each kind of money and carbon, then further ones."""
-    shown = {KINDS[kind] for kind in ("energy", "total", "carbon")}
-    mine = [lines for title, lines in money.groups if title in shown]
-    picked = [line for rank in range(most) for lines in mine for line in lines[rank : rank + 1]]
-    return picked[:most]
+def leading(money: MoneyView, most: int = 3) -> list[tuple[str, list[CostView]]]:
+    """Choose the lines for the end of the picture: energy cost, total cost and carbon, each with its first lines.
+
+    An absent line is left out where another scenario of the same figure is known. A kind without lines stays, empty.
+    """
+    by_title = dict(money.groups)
+    columns = []
+    for title in (KINDS[kind] for kind in ("energy", "total", "carbon")):
+        lines = by_title.get(title, [])
+        known = {(line.title, line.unit) for line in lines if line.value}
+        columns.append((title, [line for line in lines if line.value or (line.title, line.unit) not in known][:most]))
+    return columns

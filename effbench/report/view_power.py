@@ -7,7 +7,6 @@ import msgspec
 from effbench.model.energy import Energy, Idle, Sensor
 from effbench.model.record import Record
 from effbench.report import format, view_sensors, words
-from effbench.report.view_evidence import label
 from effbench.report.view_metrics import MetricView
 from effbench.report.view_sensors import BudgetView, LedgerView, SensorView, energies, usable
 
@@ -33,7 +32,7 @@ NAMES = {
     "soak": "Soak",
     "attention": "Attention",
 }
-APART = ("power.idle", "power.device")
+APART = ("power.idle", "power.device", "power.held")
 BATCH = re.compile(r"b(\d+)")
 NO_RECORD = "The sensors, windows and ledgers are in the record of the run: `effbench report` on the run folder."
 NOT_SENSED = "This run took no inventory of power sensors."
@@ -203,20 +202,29 @@ def _device_absence(device: str, mine: list[Sensor]) -> list[Absence]:
 
 
 def _absences(record: Record | None, figures: bool) -> list[Absence]:
-    """Say why figures are missing; with no figure at all there is at least one reason per device."""
+    """Say why figures are missing: of every window without one, and of every device that has none at all."""
     if record is None:
         return [] if figures else [Absence("Power", "absent", "none", NO_RECORD, "")]
     found = _absent_energies(record)
-    if figures:
-        return found
     told = {energy.device for _, energy in energies(record)}
-    for device in dict.fromkeys([*record.plan.devices, *(s.device for s in record.sensors if s.device == "node")]):
+    shown = {energy.device for _, energy in energies(record) if usable(energy)}
+    for device in [key for key in [*record.plan.devices, "node"] if key not in shown]:
         mine = [sensor for sensor in record.sensors if sensor.device == device]
-        if not mine:
+        if device == "node":
+            found += _device_absence(device, mine) if any(sensor.absent for sensor in mine) else []
+        elif not mine:
             found += [] if device in told else [Absence(device, "absent", "none", NOT_SENSED, NOT_SENSED_DO)]
         elif device not in told or all(sensor.absent for sensor in mine):
             found += _device_absence(device, mine)
-    return found
+    return _merged(found)
+
+
+def _merged(found: list[Absence]) -> list[Absence]:
+    """Say a reason once for everything that it holds for."""
+    grouped: dict[tuple[str, str, str, str], list[str]] = {}
+    for absence in found:
+        grouped.setdefault((absence.word, absence.tone, absence.reason, absence.remedy), []).append(absence.what)
+    return [Absence(", ".join(dict.fromkeys(whats)), *rest) for rest, whats in grouped.items()]
 
 
 IDLES = {
@@ -228,7 +236,8 @@ IDLES = {
 def _idle(idle: Idle) -> IdleView:
     energy = idle.energy
     shown = energy.power if usable(energy) else None
-    settled = "" if idle.settled_s is None else f", {format.duration(idle.settled_s)} after it had settled"
+    since = "the last program closed it" if idle.name == "bare" else "it was opened"
+    settled = "" if idle.settled_s is None else f", {format.duration(idle.settled_s)} after {since}"
     trust = f", trust {energy.trust}" if energy.trust else ""
     return IdleView(
         title=f"{idle.name.capitalize()} idle",
@@ -242,20 +251,20 @@ def _idle(idle: Idle) -> IdleView:
 
 
 def _held(record: Record) -> list[HeldView]:
-    """Sum time and energy per device and reason; joules only where every window of the reason has a usable figure."""
+    """Sum time and energy per device and reason over the windows that have a figure, as the metrics do.
+
+    Joules are shown only where every one of these windows knows them.
+    """
     whole: dict[str, float] = {}
     seconds: dict[tuple[str, str], float] = {}
     joules: dict[tuple[str, str], float | None] = {}
-    for m in record.measurements:
-        if m.energy is None or m.energy.status == "absent":
-            continue
-        energy = m.energy
+    for energy in [m.energy for m in record.measurements if m.energy is not None and usable(m.energy)]:
         whole[energy.device] = whole.get(energy.device, 0.0) + energy.window_s
         for held in energy.held:
             key = (energy.device, held.reason)
             seconds[key] = seconds.get(key, 0.0) + held.seconds
-            before, own = joules.get(key, 0.0), held.joules if usable(energy) else None
-            joules[key] = None if before is None or own is None else before + own
+            before = joules.get(key, 0.0)
+            joules[key] = None if before is None or held.joules is None else before + held.joules
     return [
         HeldView(
             reason=LIMITS.get(reason, reason),
@@ -282,10 +291,3 @@ def power_view(rows: list[MetricView], record: Record | None) -> PowerView:
         budgets=view_sensors.budgets(record) if record else [],
         note="" if record else NO_RECORD,
     )
-
-
-def windows_of(record: Record, device: str) -> list[tuple[str, Energy]]:
-    """List the energies of one device that have slices, for the timeline."""
-    mine = [(label(m.trial), m.energy) for m in record.measurements if m.energy is not None]
-    mine += [(f"idle, {idle.name}", idle.energy) for idle in record.idle]
-    return [(title, energy) for title, energy in mine if energy.device == device and energy.slices]

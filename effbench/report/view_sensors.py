@@ -102,6 +102,11 @@ def energies(record: Record) -> list[tuple[str, Energy]]:
     return found + [(f"idle, {idle.name}", idle.energy) for idle in record.idle]
 
 
+def windows_of(record: Record, device: str) -> list[tuple[str, Energy]]:
+    """List the energies of one device that have slices, for the timeline."""
+    return [(title, energy) for title, energy in energies(record) if energy.device == device and energy.slices]
+
+
 def _seconds(value: float | None) -> str:
     return "unknown" if value is None else format.duration(value)
 

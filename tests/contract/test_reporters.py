@@ -15,16 +15,18 @@ from effbench import report
 from effbench.model.error import InputError
 from effbench.report import format, view
 from tests.factory import HOSTILE, cases
+from tests.factory_power import power_cases
 
-CASES = cases()
+CASES = cases() | power_cases()
 ROOT = Path(__file__).parents[2]
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 CHILD = """
 import hashlib, json, sys
 from effbench import report
 from tests.factory import cases
+from tests.factory_power import power_cases
 print(json.dumps({f"{name}/{case}": hashlib.sha256(report.load(name).render(*documents)).hexdigest()
-                  for name in report.names() for case, documents in cases().items()}))
+                  for name in report.names() for case, documents in (cases() | power_cases()).items()}))
 """
 
 
