@@ -8,7 +8,7 @@ import msgspec
 
 from effbench.catalog.quantities import parse
 from effbench.catalog.yaml import rows as load_rows
-from effbench.model.energy import Sensor
+from effbench.model.energy import Sensor, SensorKind
 from effbench.model.inventory import Confidence
 from effbench.model.unit import Unit
 
@@ -68,7 +68,9 @@ def sensor_classes() -> tuple[SensorClass, ...]:
     return tuple(_class(row) for row in msgspec.convert(load_rows(_FILE), _File).rows)
 
 
-def sensor_class(family: SensorFamily, quantity: SensorQuantity, compute_capability: str = "") -> SensorClass | None:
+def sensor_class(
+    family: SensorFamily, quantity: SensorQuantity | SensorKind, compute_capability: str = ""
+) -> SensorClass | None:
     """Return the class of a sensor; None when no row is for it, and then nothing is known of its window or error.
 
     `compute_capability` is NVIDIA's (`9.0`); a GPU whose capability is unknown belongs to no class.

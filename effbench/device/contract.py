@@ -6,6 +6,7 @@ a run by the `key`, `uuid` and `pci_bus_id` of its `Accelerator`, never by an in
 
 from typing import Protocol, runtime_checkable
 
+from effbench.model.energy import Sensor
 from effbench.model.event import Telemetry
 from effbench.model.inventory import Accelerator
 
@@ -40,6 +41,13 @@ class Observer(Protocol):
 
     def absent(self) -> dict[str, str]:
         """Map each quantity that cannot be read here to the reason, in words for a person."""
+
+    def sensors(self) -> list[Sensor]:
+        """Return a card for every power and energy sensor that a device of this kind may have; absent ones say why.
+
+        A card names the reading that holds its value; a sensor without a reading is absent with a reason and a remedy.
+        One that answered once keeps its card: that it stopped shows in the readings.
+        """
 
     def close(self) -> None:
         """Let go of handles and file descriptors. May be called twice."""

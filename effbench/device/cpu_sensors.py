@@ -1,13 +1,13 @@
-"""The slow sensors of a CPU: temperature, energy, power, thermal throttling, memory errors. Absent ones say why.
+"""The slow sensors of a CPU: temperature, clock hints, thermal throttling, memory errors, power. Absent ones say why.
 
-Sources: hwmon and thermal zones (millidegrees), RAPL under powercap (microjoules, root only since Linux 5.10), the
-ACPI power meter of Arm servers (microwatts, its zone named by `power1_oem_info`), EDAC (error counts).
+Sources: hwmon and thermal zones (millidegrees), cpufreq, EDAC (error counts); power and energy are `cpu_power`'s.
 """
 
 from pathlib import Path
 
 import msgspec
 
+from effbench.device import cpu_power
 from effbench.device.cgroup import read_text
 from effbench.device.files import OpenFile, opened
 
@@ -21,53 +21,32 @@ class Sensors(msgspec.Struct):
     """Open files of the sensors that can be read, and the reason for each kind that cannot."""
 
     temperatures: list[OpenFile]
-    energy: list["EnergyZone"]
-    power: list[OpenFile]
+    power: cpu_power.PowerFiles
     clocks: list[OpenFile]
     throttles: list[OpenFile]
     absent: dict[str, str]
 
     def close(self) -> None:
         """Close every file."""
-        zones = [zone.file for zone in self.energy]
-        for file in (*self.temperatures, *zones, *self.power, *self.clocks, *self.throttles):
+        self.power.close()
+        for file in (*self.temperatures, *self.clocks, *self.throttles):
             file.close()
 
 
-class EnergyZone:
-    """One RAPL package zone. Its counter wraps (in 187 s at 350 W for a 65 kJ range), so it must be read often."""
-
-    def __init__(self, file: OpenFile, range_uj: int) -> None:
-        """Take over the open counter; `range_uj` is its `max_energy_range_uj`."""
-        self.file = file
-        self.wraps = 0
-        self._range_uj = range_uj
-        self._last_uj: int | None = None
-
-    def joules(self) -> float | None:
-        """Read the counter with its wraps, J; None when it does not answer."""
-        now = self.file.integer()
-        if now is None:
-            return None
-        if self._last_uj is not None and now < self._last_uj:
-            self.wraps += 1
-        self._last_uj = now
-        return (now + self.wraps * self._range_uj) * 1e-6
-
-
-def find(cpus: list[int], root: Path = Path("/")) -> Sensors:
+def find(cpus: list[int], root: Path = Path("/"), virtual: bool = False, isa: str = "x86_64") -> Sensors:
     """Open every sensor of the processor that can be read here."""
     absent: dict[str, str] = {}
     sensors = Sensors(
         temperatures=_temperatures(root, absent),
-        energy=_energy(root, absent),
-        power=_power_meters(root),
+        power=cpu_power.find(root, virtual, isa),
         clocks=_clocks(root, cpus),
         throttles=_throttles(root, cpus),
         absent=absent,
     )
-    if not sensors.energy and not sensors.power:
-        absent["power_w"] = absent["energy_j"]
+    if "energy_j" in sensors.power.why:
+        absent["energy_j"] = sensors.power.why["energy_j"][0]
+        if "cpu_power_w" in sensors.power.why:
+            absent["power_w"] = absent["energy_j"]
     return sensors
 
 
@@ -92,36 +71,6 @@ def _temperatures(root: Path, absent: dict[str, str]) -> list[OpenFile]:
     if not paths:
         absent["temperature_degc"] = "neither hwmon nor a thermal zone has a sensor of the processor"
     return _open_all(paths, "temperature_degc", absent)
-
-
-def _energy(root: Path, absent: dict[str, str]) -> list[EnergyZone]:
-    """Open the package zones alone: the cores' zone is inside them, and DRAM is not the processor's."""
-    zones = []
-    for folder in sorted((root / "sys/class/powercap").glob("*-rapl:*")):
-        name, most = read_text(folder / "name") or "", read_text(folder / "max_energy_range_uj") or ""
-        if not name.startswith("package-") or not most.isdecimal():
-            continue
-        file = opened(folder / "energy_uj")
-        if isinstance(file, str):
-            absent["energy_j"] = file
-        else:
-            zones.append(EnergyZone(file, int(most)))
-    if "energy_j" in absent:
-        for zone in zones:
-            zone.file.close()
-        return []
-    if not zones:
-        absent["energy_j"] = "there is no RAPL package zone under /sys/class/powercap"
-    return zones
-
-
-def _power_meters(root: Path) -> list[OpenFile]:
-    """Open the meters of the CPU sockets; a module's meter holds its GPU and memory too and is left alone."""
-    paths = []
-    for folder in sorted((root / "sys/class/hwmon").glob("hwmon*/device")):
-        if (read_text(folder / "power1_oem_info") or "").startswith("CPU Power"):
-            paths.append(folder / "power1_average")
-    return _open_all(paths, "power_w", {})
 
 
 def _clocks(root: Path, cpus: list[int]) -> list[OpenFile]:

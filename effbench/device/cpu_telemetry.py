@@ -1,7 +1,8 @@
 """The CPU as a watched device: foreign load, steal, pressure, quota throttling, temperature, energy.
 
 One reading takes 60 us with warm caches and 0.2 ms with cold ones, because every file stays open; slow sensors and
-new children are looked for twice a second, and /proc/stat is read more rarely on a machine where it costs much. The
+new children are looked for twice a second, energy counters at every reading, and these and /proc/stat more rarely on
+a machine where they cost much. The
 clock that a core holds is not here: only a probe on the core that worked can tell it, and what the governor says is
 passed on as a mere hint, with the counters (`scaling_cur_hz`).
 """
@@ -13,13 +14,16 @@ from pathlib import Path
 from effbench.device import cgroup, cpu, cpu_sensors
 from effbench.device.cpu_time import CpuTime, Shares
 from effbench.device.files import OpenFile, opened
+from effbench.model.energy import Sensor
 from effbench.model.event import Telemetry
 from effbench.model.inventory import Accelerator
 
 SLOW_EVERY_S = 0.5
 NEW_THROTTLES = "thermal_throttle_new"
-# At most this share of one core may go into reading /proc/stat, which takes milliseconds on hundreds of CPUs.
+# At most this share of one core may go into reading /proc/stat, which takes milliseconds on hundreds of CPUs, and as
+# much into the energy counters, each of which may have to wake a core of its package.
 STAT_SHARE = 0.002
+_FURTHER = ("dram_energy_j", "cpu_power_w", "module_power_w")
 _PERIODS = re.compile(rb"^nr_throttled (\d+)", re.MULTILINE)
 _THROTTLED_US = re.compile(rb"^throttled_usec (\d+)", re.MULTILINE)
 _THROTTLED_NS = re.compile(rb"^throttled_time (\d+)", re.MULTILINE)
@@ -42,7 +46,10 @@ class CpuObserver:
         self._time = CpuTime(cpus, pids or [], root)
         self._stat_every_ns = int((time.monotonic_ns() - start) / STAT_SHARE) if len(cpus) > 32 else 0
         self._stat_due_ns = 0
-        self._sensors = cpu_sensors.find(cpus, root)
+        facts = self._accelerator.cpu
+        self._sensors = cpu_sensors.find(cpus, root, facts is not None and facts.virtual, facts.isa if facts else "")
+        self._energy_every_ns = int(self._sensors.power.energy_cost_s() * 1e9 / STAT_SHARE)
+        self._energy_due_ns = 0
         self._absent = dict(self._sensors.absent)
         self._pressure = self._open("psi_some", _pressure_path(root))
         self._throttle = self._open_throttle()
@@ -76,7 +83,7 @@ class CpuObserver:
         psi = _difference(stalled, self._pressure_us)
         held_back = _difference(throttled, self._throttled_s)
         self._pressure_us, self._throttled_s = stalled, throttled
-        slow = self._slow(t_ns)
+        slow = self._slow(t_ns) | self._joules(t_ns)
         return Telemetry(
             t_ns=t_ns,
             device=cpu.KEY,
@@ -89,6 +96,7 @@ class CpuObserver:
             psi_some=None if psi is None else min(psi * 1e-6 / seconds, 1.0),
             throttled_s=held_back,
             counters={NEW_THROTTLES: slow[NEW_THROTTLES]} if slow.get(NEW_THROTTLES) else {},
+            sensors={name: slow[name] for name in _FURTHER if name in slow},
         )
 
     def counters(self) -> dict[str, float]:
@@ -104,14 +112,18 @@ class CpuObserver:
             found["thermal_throttle"] = float(sum(throttles))
         if kilohertz := _integers(self._sensors.clocks):
             found["scaling_cur_hz"] = sum(kilohertz) * 1e3 / len(kilohertz)
-        if self._sensors.energy:
-            found["rapl_wraps"] = float(sum(zone.wraps for zone in self._sensors.energy))
+        if self._sensors.power.packages:
+            found["rapl_wraps"] = float(sum(zone.wraps for zone in self._sensors.power.packages))
         return found
 
     def absent(self) -> dict[str, str]:
         """Say what cannot be read here and why. The held clock is no sensor's to tell, so it is not missed."""
         _, errors = cpu_sensors.memory_errors(self._root)
         return {**self._absent, **errors}
+
+    def sensors(self) -> list[Sensor]:
+        """Return the cards of the processors' power and energy sensors, absent ones included."""
+        return self._sensors.power.cards()
 
     def close(self) -> None:
         """Close every file."""
@@ -153,7 +165,7 @@ class CpuObserver:
         return (int(periods[1]) if periods else None), seconds
 
     def _slow(self, t_ns: int) -> dict[str, float]:
-        """Read temperature (the hottest), energy, mean power and throttling since the last time; when due."""
+        """Read temperature (the hottest), the power meters and throttling since the last time; when due."""
         if t_ns < self._slow_due_ns:
             return {}
         self._slow_due_ns = t_ns + int(SLOW_EVERY_S * 1e9)
@@ -164,20 +176,24 @@ class CpuObserver:
         throttles = sum(_integers(self._sensors.throttles))
         found[NEW_THROTTLES] = float(max(0, throttles - self._throttles))
         self._throttles = throttles
-        if microwatts := _integers(self._sensors.power):
-            found["power_w"] = sum(microwatts) * 1e-6
-        return found | self._joules(t_ns)
+        watts = self._sensors.power.watts()
+        if "cpu_power_w" in watts:
+            found["power_w"] = watts["cpu_power_w"]
+        return found | watts
 
     def _joules(self, t_ns: int) -> dict[str, float]:
-        joules = [zone.joules() for zone in self._sensors.energy]
-        known = [value for value in joules if value is not None]
-        if not known or len(known) < len(joules):
+        """Read the energy counters, and the mean power since the last time by them; when due."""
+        if t_ns < self._energy_due_ns:
             return {}
-        total, before = sum(known), self._energy
+        self._energy_due_ns = t_ns + self._energy_every_ns
+        found = self._sensors.power.energy()
+        total, before = found.get("energy_j"), self._energy
+        if total is None:
+            return found
         self._energy = (t_ns, total)
         if before is None or t_ns <= before[0]:
-            return {"energy_j": total}
-        return {"energy_j": total, "power_w": (total - before[1]) / ((t_ns - before[0]) * 1e-9)}
+            return found
+        return found | {"power_w": (total - before[1]) / ((t_ns - before[0]) * 1e-9)}
 
 
 def _pressure_path(root: Path) -> Path:

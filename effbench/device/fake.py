@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from effbench.catalog.sensors import as_class, sensor_class
+from effbench.device import cards
+from effbench.device.fake_load import PART_UPDATE_NS, PART_WINDOW_NS, FakeLoad
 from effbench.device.nvml_reasons import HW_THERMAL_SLOWDOWN, SW_POWER_CAP
+from effbench.model.energy import Sensor
 from effbench.model.error import InputError
 from effbench.model.event import Telemetry
 from effbench.model.inventory import Accelerator, CpuFacts, Part, Pcie
@@ -27,9 +31,9 @@ _NAMESPACE = uuid.UUID("6f0f7f1e-64c1-5f6e-9b1d-3c1c0f6d2a11")
 _LLC_BYTES = {"gpu": 50 << 20, "cpu": 32 << 20}
 _MEMORY_BYTES = {"gpu": 80_000_000_000, "cpu": 64 << 30}
 _POWER_W, _CLOCK_HZ, _CORES = 300.0, 1.7e9, 8
-# First-order lags: power follows load within half a second, temperature within a quarter of a minute.
-_POWER_LAG_S, _HEAT_LAG_S = 0.5, 15.0
-_AMBIENT_DEGC, _HOT_DEGC, _IDLE_SHARE = 28.0, 72.0, 0.12
+# Temperature follows power with a first-order lag of a quarter of a minute.
+_HEAT_LAG_S = 15.0
+_AMBIENT_DEGC, _HOT_DEGC = 28.0, 72.0
 _CAP_SHARE = 0.97
 
 
@@ -37,14 +41,21 @@ class FakeFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What shall go wrong in simulated telemetry, s after the first reading (`*_every`: each n-th reading); -1 never.
 
     `stuck_energy_s` freezes the energy counter, `reset_energy_s` sets it back to zero once, `wrap_energy_j` makes it
-    wrap at that many J. `zero_power_every` loses watts as a 0 mW answer does, `raise_every` fails the whole reading.
-    `hot_s` adds a thermal reason and a lower clock, `lost_s` loses the device, `ecc_s` adds an uncorrected error,
-    `xid_s` an XID 79. `foreign` is the share that strangers use.
+    wrap at that many J, `gain` is its factor over the truth. `bias_w` is added to every reading in W, `part_time` makes
+    the instant one see 25 ms of every 100 ms, `square_hz` makes the load all or nothing that often, `not_supported_s`
+    ends every power and energy reading. `zero_power_every` loses watts as a 0 mW answer does, `raise_every` fails the
+    whole reading. `hot_s` adds a thermal reason and a lower clock, `lost_s` loses the device, `ecc_s` adds an
+    uncorrected error, `xid_s` an XID 79. `foreign` is the share that strangers use.
     """
 
     stuck_energy_s: float = -1
     reset_energy_s: float = -1
     wrap_energy_j: float = -1
+    gain: float = 1.0
+    bias_w: float = 0.0
+    part_time: bool = False
+    square_hz: float = 0.0
+    not_supported_s: float = -1
     zero_power_every: int = -1
     raise_every: int = -1
     hot_s: float = -1
@@ -146,9 +157,10 @@ class FakeObserver:
         self._clock_hz = accelerator.clock_max_hz or _CLOCK_HZ
         self._start_ns: int | None = None
         self._last_ns = 0
-        self._power_w = _IDLE_SHARE * self._limit_w
+        self._load = FakeLoad(self._limit_w, faults.square_hz)
         self._degc = _AMBIENT_DEGC
-        self._energy_j = 0.0
+        self._lost_j = 0.0
+        self._stuck_j: float | None = None
         self._readings = 0
         self._zeros = 0
 
@@ -168,13 +180,16 @@ class FakeObserver:
             raise RuntimeError("this simulated reading was told to fail")
         if _since(faults.lost_s, seconds):
             return Telemetry(t_ns=t_ns, device=self._accelerator.key, counters={"device_lost": 1.0})
-        hot, load = _since(faults.hot_s, seconds), _load(seconds)
+        hot, load = _since(faults.hot_s, seconds), self._load.load(t_ns - (self._start_ns or 0))
         zero = faults.zero_power_every > 0 and self._readings % faults.zero_power_every == 0
         self._zeros += zero
+        bad = zero or _since(faults.not_supported_s, seconds)
+        told, average_w = self._load.part_w if faults.part_time else self._load.power_w, self._load.mean_w()
         return Telemetry(
             t_ns=t_ns,
             device=self._accelerator.key,
-            power_w=None if zero else round(self._power_w, 3),
+            power_w=None if bad else round(told + faults.bias_w, 3),
+            power_average_w=round(average_w + faults.bias_w, 3) if gpu and not bad else None,
             clock_hz=self._held_hz(hot) if gpu else None,
             temperature_degc=round(self._degc + (18.0 if hot else 0.0), 1),
             reasons=self._reasons(hot) if gpu else None,
@@ -198,8 +213,23 @@ class FakeObserver:
         """Name what a simulated device does not have."""
         return {"memory_temperature_degc": "a simulated device has no memory sensor"}
 
+    def sensors(self) -> list[Sensor]:
+        """Return the cards that the simulated part's sensors would have; a CPU has a package counter alone."""
+        return [self._card(card) for card in cards.blank(self._accelerator.key, "simulated")]
+
     def close(self) -> None:
         """There is nothing to let go of."""
+
+    def _card(self, card: Sensor) -> Sensor:
+        name, capability = card.key.rpartition(".")[2], self._accelerator.compute_capability
+        if name in ("hbm", "module", "dram", "hwmon"):
+            return cards.missing(card, f"a simulated device has no {name} sensor", "measure a real device")
+        gpu = self._accelerator.kind == "gpu"
+        card = as_class(card, sensor_class("nvidia" if gpu else "rapl", card.kind, capability))
+        if name != "instant" or not self._faults.part_time:
+            return card
+        window_s, update_s = PART_WINDOW_NS * 1e-9, PART_UPDATE_NS * 1e-9
+        return msgspec.structs.replace(card, window_s=window_s, update_s=update_s, coverage=window_s / update_s)
 
     def _advance(self, t_ns: int) -> float:
         """Let the simulated device live until `t_ns`; the seconds since its first reading."""
@@ -208,30 +238,32 @@ class FakeObserver:
         step, self._last_ns = max(0.0, (t_ns - self._last_ns) * 1e-9), t_ns
         seconds = (t_ns - self._start_ns) * 1e-9
         self._readings += 1
-        share = _IDLE_SHARE + (1 - _IDLE_SHARE) * _load(seconds)
-        target_w = min(share, 1.0) * self._limit_w
-        self._power_w += (target_w - self._power_w) * (1 - math.exp(-step / _POWER_LAG_S))
-        warm = _AMBIENT_DEGC + (_HOT_DEGC - _AMBIENT_DEGC) * self._power_w / self._limit_w
+        before_j = self._load.energy_j
+        self._load.advance(max(0, t_ns - self._start_ns))
+        warm = _AMBIENT_DEGC + (_HOT_DEGC - _AMBIENT_DEGC) * self._load.power_w / self._limit_w
         self._degc += (warm - self._degc) * (1 - math.exp(-step / _HEAT_LAG_S))
-        self._energy_j += self._power_w * step
         if _since(self._faults.reset_energy_s, seconds) and not _since(self._faults.reset_energy_s, seconds - step):
-            self._energy_j = 0.0
+            self._lost_j = self._load.energy_j
+        if self._stuck_j is None and _since(self._faults.stuck_energy_s, seconds):
+            self._stuck_j = before_j
         return seconds
 
     def _held_hz(self, hot: bool) -> float:
         """The clock in steps of 15 MHz, as NVIDIA's is: lower under the power cap, half when slowed by heat."""
-        share = 0.5 if hot else 1.0 - 0.12 * max(0.0, self._power_w / self._limit_w - 0.8) / 0.2
+        share = 0.5 if hot else 1.0 - 0.12 * max(0.0, self._load.power_w / self._limit_w - 0.8) / 0.2
         return round(self._clock_hz * share / 15e6) * 15e6
 
     def _reasons(self, hot: bool) -> int:
-        capped = SW_POWER_CAP if self._power_w > _CAP_SHARE * self._limit_w else 0
+        capped = SW_POWER_CAP if self._load.power_w > _CAP_SHARE * self._limit_w else 0
         return capped | (HW_THERMAL_SLOWDOWN if hot else 0)
 
-    def _counter_j(self, seconds: float) -> float:
-        if _since(self._faults.stuck_energy_s, seconds):
-            return round(self._faults.stuck_energy_s * _IDLE_SHARE * self._limit_w, 3)
+    def _counter_j(self, seconds: float) -> float | None:
+        """What the counter shows: the truth times its gain, wrapped, reset, frozen or gone as the faults say."""
+        if _since(self._faults.not_supported_s, seconds):
+            return None
+        shown = ((self._load.energy_j if self._stuck_j is None else self._stuck_j) - self._lost_j) * self._faults.gain
         wrap = self._faults.wrap_energy_j
-        return round(self._energy_j % wrap if wrap > 0 else self._energy_j, 3)
+        return round(shown % wrap if wrap > 0 else shown, 3)
 
     def _errors(self, seconds: float) -> Iterator[tuple[str, float]]:
         if _since(self._faults.ecc_s, seconds):
@@ -240,11 +272,6 @@ class FakeObserver:
             yield "xid_79", 1.0
         if _since(self._faults.lost_s, seconds):
             yield "device_lost", 1.0
-
-
-def _load(seconds: float) -> float:
-    """A load between 0.8 and 1 that swings slowly and never in step with a 10 Hz sensor."""
-    return 0.9 + 0.1 * math.sin(2 * math.pi * seconds / 7.3)
 
 
 def _since(moment_s: float, seconds: float) -> bool:

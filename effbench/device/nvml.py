@@ -12,32 +12,17 @@ import msgspec
 
 from effbench.device import nvml_inventory as inventory
 from effbench.device.nvml_driver import DriverFacts, driver_facts, open_handles, read_versions
-from effbench.device.nvml_fields import (
-    MEMORY_TEMPERATURE,
-    POWER_AVERAGE,
-    POWER_INSTANT,
-    SCOPE_GPU,
-    TOTAL_ENERGY,
-    Field,
-    read_fields,
-)
-from effbench.device.nvml_health import XidWatch, health_fields, lost_counters, read_health
+from effbench.device.nvml_health import XidWatch, lost_counters, read_health
+from effbench.device.nvml_held import HeldTimes
 from effbench.device.nvml_read import Guard, NvmlUnavailableError, attempt, initialise, load_binding
+from effbench.device.nvml_sensors import SCOPED, PowerSensors
+from effbench.model.energy import Sensor
 from effbench.model.event import Telemetry
 from effbench.model.inventory import Accelerator
 
 __all__ = ["DriverFacts", "NvmlDevice", "NvmlUnavailableError", "driver_facts", "foreign_pids", "observe"]
 
-# `power_instant_w` is a window of 25 ms per 100 ms on GH100 and GA100, `power_average_w` the mean of the last second on
-# Ampere and later except GA100 (arXiv 2312.02741, and nvml.h on fields 185 and 186).
-_LIVE: dict[str, Field] = {
-    "power_instant_w": (POWER_INSTANT, SCOPE_GPU),
-    "power_average_w": (POWER_AVERAGE, SCOPE_GPU),
-    "memory_temperature_degc": (MEMORY_TEMPERATURE, 0),
-}
-_ENERGY: dict[str, Field] = {"energy_field_j": (TOTAL_ENERGY, 0)}
-
-# Events and processes are looked at this often: each is a call into the kernel, and neither is a rate.
+# Events, processes and the power limit are looked at this often: each is a call into the kernel, and none is a rate.
 _SLOW_EVERY_NS = 1_000_000_000
 
 
@@ -89,21 +74,20 @@ class NvmlDevice:
         self._root = root
         self._open = not attempt(guard.binding, "nvmlInitWithFlags", 0)[0]
         self._xids = XidWatch(guard)
-        self._fields = health_fields(guard.binding, facts.binding, facts.driver)
+        self._held = HeldTimes(guard, facts.binding, facts.driver)
+        self._power = PowerSensors(guard, key, root)
         self._described: Accelerator | None = None
         self._watched: set[int] = set()
         self._foreign: float | None = None
         self._slow_ns: int | None = None
         self._readings = 0
         self._counted = False
-        self._zeros: dict[str, int] = {}
-        self._watts_seen: set[str] = set()
         self._reported: dict[str, float] = {}
 
     def accelerator(self) -> Accelerator:
         """Describe the GPU as it is now, or as it last was when it is lost; `part` is left absent."""
         self._xids.poll()
-        health = read_health(self._guard, self._fields) | self._xids.counters()
+        health = read_health(self._guard, self._held) | self._xids.counters()
         if self._guard.lost and self._described is not None:
             return msgspec.structs.replace(self._described, health=health)
         self._described = inventory.describe(self._guard, self.key, self.pci_bus_id, self.uuid, health, self._root)
@@ -118,13 +102,12 @@ class NvmlDevice:
         """Take one reading at monotonic `t_ns`. A lost GPU gives what came before the loss, and `device_lost`.
 
         `foreign` is 1.0 while a process that is not ours holds a compute context, 0.0 while none does. `counters` holds
-        the XIDs and reading faults, cumulative, in the readings in which they changed.
+        the XIDs and reading faults, cumulative, in the readings in which they changed. `sensors` holds what the cards
+        name and, once a second, the enforced limit as `power_limit_w`.
         """
         self._readings += 1
         guard = self._guard
-        fields = read_fields(guard, _LIVE)
-        power_w = self._power_w(fields)
-        energy_mj = self._energy_mj()
+        power = self._power.read()
         clock_mhz = guard.ask("clock_hz", ("nvmlDeviceGetClockInfo", inventory.CLOCK_SM))
         memory_mhz = guard.ask("memory_clock_hz", ("nvmlDeviceGetClockInfo", inventory.CLOCK_MEMORY))
         temperature = guard.ask("temperature_degc", ("nvmlDeviceGetTemperatureV", 0), ("nvmlDeviceGetTemperature", 0))
@@ -132,43 +115,45 @@ class NvmlDevice:
             "reasons", ("nvmlDeviceGetCurrentClocksEventReasons",), ("nvmlDeviceGetCurrentClocksThrottleReasons",)
         )
         busy = guard.ask("utilisation", ("nvmlDeviceGetUtilizationRates",))
-        self._look_slowly(t_ns)
+        limit = self._look_slowly(t_ns)
         return Telemetry(
             t_ns=t_ns,
             device=self.key,
-            power_w=power_w,
-            power_average_w=self._watts("power_average_w", fields.get("power_average_w")),
+            power_w=power.power_w,
+            power_average_w=power.power_average_w,
             clock_hz=None if clock_mhz is None else clock_mhz * 1e6,
             memory_clock_hz=None if memory_mhz is None else memory_mhz * 1e6,
             temperature_degc=None if temperature is None else float(temperature),
-            memory_temperature_degc=fields.get("memory_temperature_degc") or None,  # 0 from boards without the sensor
+            memory_temperature_degc=power.memory_temperature_degc,
             reasons=None if reasons is None else int(reasons),
             utilisation=None if busy is None else busy.gpu / 100,
-            energy_j=None if energy_mj is None else energy_mj / 1e3,
+            energy_j=power.energy_j,
             foreign=self._foreign,
             counters=self._news(),
+            sensors=power.sensors | limit,
         )
 
     def counters(self) -> dict[str, float]:
         """Read the cumulative health counters, XIDs since the device was opened, and how reading itself went."""
         self._counted = True
         self._xids.poll()
-        return read_health(self._guard, self._fields) | self._xids.counters() | self._faults()
+        return read_health(self._guard, self._held) | self._xids.counters() | self._faults()
 
     def absent(self) -> dict[str, str]:
         """Quantities without a value, each with NVML's reason: all counters, and what was read or described so far."""
         if not self._counted:
             self.counters()
-        reasons = dict(self._guard.reasons)
+        reasons = {name: why for name, why in self._guard.reasons.items() if name not in SCOPED}  # their cards say why
         if self._guard.lost:
             reasons["device"] = self._guard.lost
-        for quantity in self._zeros.keys() - self._watts_seen:
-            reasons[quantity] = "the driver answers 0 W every time, which no powered GPU draws"
         if self._xids.absent:
             reasons["xid"] = self._xids.absent
-        if "power_instant_w" in reasons and self._guard.seen("power_w"):
-            reasons["power_instant_w"] += "; nvmlDeviceGetPowerUsage stands in, a 1 s mean on Ampere and later"
-        return reasons
+        return reasons | self._power.absent()
+
+    def sensors(self) -> list[Sensor]:
+        """Return the cards of the GPU's power and energy sensors; those of a slice or a lost GPU are all absent."""
+        described = self._described or self.accelerator()
+        return self._power.cards(described.compute_capability)
 
     def notes(self) -> list[str]:
         """What a reader must know of this GPU and the inventory has no field for, a sentence each."""
@@ -185,46 +170,24 @@ class NvmlDevice:
             self._open = False
             attempt(self._guard.binding, "nvmlShutdown")
 
-    def _power_w(self, fields: dict[str, float]) -> float | None:
-        """Instant power, or GetPowerUsage where the driver has no instant field (older than branch 530)."""
-        milliwatts = fields.get("power_instant_w")
-        if milliwatts is None and not self._guard.seen("power_instant_w"):
-            milliwatts = self._guard.ask("power_w", ("nvmlDeviceGetPowerUsage",))
-        return self._watts("power_w", milliwatts)
-
-    def _watts(self, quantity: str, milliwatts: float | None) -> float | None:
-        """W from mW. A powered GPU never draws 0: some drivers answer so when polled fast; dropped and counted."""
-        if milliwatts is None:
-            return None
-        if milliwatts <= 0:
-            self._zeros[quantity] = self._zeros.get(quantity, 0) + 1
-            return None
-        self._watts_seen.add(quantity)
-        return milliwatts / 1e3
-
-    def _energy_mj(self) -> float | None:
-        """The cumulative energy counter, mJ since the driver was loaded, by its call or else by field 83."""
-        energy = self._guard.ask("energy_j", ("nvmlDeviceGetTotalEnergyConsumption",))
-        if energy is None and not self._guard.seen("energy_j"):
-            energy = read_fields(self._guard, _ENERGY).get("energy_field_j")
-        return None if energy is None else float(energy)
-
-    def _look_slowly(self, t_ns: int) -> None:
-        """Once a second: events, and who else is on the device."""
+    def _look_slowly(self, t_ns: int) -> dict[str, float]:
+        """Once a second: events, who else is on the device, and the limit that is enforced, as a reading."""
         if self._slow_ns is not None and t_ns - self._slow_ns < _SLOW_EVERY_NS:
-            return
+            return {}
         self._slow_ns = t_ns
         self._xids.poll()
         pids = self.processes() if self._watched else None
         others = None if pids is None else foreign_pids(pids, self._watched)
         self._foreign = None if others is None else float(bool(others))
+        limit_w = self._power.limit_w()
+        return {} if limit_w is None else {"power_limit_w": limit_w}
 
     def _faults(self) -> dict[str, float]:
         """How reading went: readings taken, answers that were missing, readings of 0 W."""
         return {
             "readings": float(self._readings),
             "bad_calls": float(self._guard.bad_calls),
-            "power_zero": float(sum(self._zeros.values())),
+            "power_zero": float(sum(self._power.zeros.values())),
         }
 
     def _news(self) -> dict[str, float]:

@@ -12,8 +12,12 @@ from typing import Any
 
 from effbench.device.nvml_read import Guard, words
 
-# Power scopes: GPU is the board's GPU alone; MODULE (GH200) also holds the CPU and is never added to it.
+# Power scopes of fields 185 and 186. GPU is the board's GPU with its memory; MODULE (GH200) also holds the CPU and is
+# never added to it; MEMORY is inside GPU. Bindings name them from 12.535 on, MEMORY from 12.560 on.
 SCOPE_GPU = 0
+SCOPE_MODULE = 1
+SCOPE_MEMORY = 2
+SCOPE_NAMES = {SCOPE_MODULE: "NVML_POWER_SCOPE_MODULE", SCOPE_MEMORY: "NVML_POWER_SCOPE_MEMORY"}
 
 POWER_AVERAGE = 185
 POWER_INSTANT = 186
@@ -21,8 +25,6 @@ POWER_DEFAULT_LIMIT = 189
 MEMORY_TEMPERATURE = 82
 TOTAL_ENERGY = 83
 RECOVERY_ACTION = 230
-POLICY_POWER = 74
-POLICY_SYNC_BOOST = 76
 
 FIRST_UNSTABLE_ID = 251
 STABLE_IDS = frozenset(

@@ -1,20 +1,13 @@
-"""Owns the cumulative health counters of one GPU: ECC, remapped rows, retired pages, PCIe replays, XIDs.
+"""Owns the cumulative health counters of one GPU: ECC, remapped rows, retired pages, PCIe replays, time held, XIDs.
 
 A counter that cannot be read is left out, with its reason in the guard; it is never 0 for unknown. Rates and verdicts
 are made of differences over a run, elsewhere.
 """
 
-import time
 from typing import Any
 
-from effbench.device.nvml_fields import (
-    POLICY_POWER,
-    POLICY_SYNC_BOOST,
-    RECOVERY_ACTION,
-    Field,
-    allowed,
-    read_fields,
-)
+from effbench.device.nvml_fields import RECOVERY_ACTION, Field, read_fields
+from effbench.device.nvml_held import HeldTimes
 from effbench.device.nvml_read import NOT_SUPPORTED, RESET_REQUIRED, TIMEOUT, Guard, attempt
 
 _XID_EVENT = 0x8  # nvmlEventTypeXidCriticalError
@@ -30,32 +23,15 @@ _ECC: dict[str, tuple[int, int]] = {
 }
 _REMAPPED = ("row_remap_corrected", "row_remap_uncorrected", "row_remap_pending", "row_remap_failed")
 
-# Time spent under a limit. Nanoseconds are documented for these two and for the event-reason fields below, not for
-# the rest of 74-81. Recovery action: 0 none, 1 reset, 2 reboot, 3 drain P2P, 4 drain and reset.
-_FIELDS: dict[str, Field] = {
-    "limited_by_power_ns": (POLICY_POWER, 0),
-    "limited_by_sync_boost_ns": (POLICY_SYNC_BOOST, 0),
-    "recovery_action": (RECOVERY_ACTION, 0),
-}
-_UNSTABLE_FIELDS: dict[str, str] = {
-    "limited_by_sw_thermal_ns": "NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN",
-    "limited_by_hw_thermal_ns": "NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN",
-    "limited_by_hw_brake_ns": "NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN",
-}
+# Recovery action: 0 none, 1 reset, 2 reboot, 3 drain P2P, 4 drain and reset.
+_FIELDS: dict[str, Field] = {"recovery_action": (RECOVERY_ACTION, 0)}
 
 
-def health_fields(binding: Any, binding_version: str, driver_version: str) -> dict[str, Field]:
-    """List the counters that come from field values: stable IDs, and moving ones only where the branches agree."""
-    fields = dict(_FIELDS)
-    for name, constant in _UNSTABLE_FIELDS.items():
-        field_id = getattr(binding, constant, None)
-        if field_id is not None and allowed(field_id, binding_version, driver_version):
-            fields[name] = (field_id, 0)
-    return fields
+def read_health(guard: Guard, held: HeldTimes) -> dict[str, float]:
+    """Read every counter that this GPU has, and the times for which it was `held` back, s.
 
-
-def read_health(guard: Guard, fields: dict[str, Field]) -> dict[str, float]:
-    """Read every counter that this GPU has. A lost GPU has `device_lost` 1 and nothing that it could be asked for."""
+    A lost GPU has `device_lost` 1 and nothing that it could be asked for.
+    """
     found: dict[str, float] = {}
     for name, kinds in _ECC.items():
         _put(found, name, guard.ask(name, ("nvmlDeviceGetTotalEccErrors", *kinds)))
@@ -64,16 +40,7 @@ def read_health(guard: Guard, fields: dict[str, Field]) -> dict[str, float]:
     _put(found, "retired_pages", _retired(guard))
     _put(found, "retired_pending", guard.ask("retired_pending", ("nvmlDeviceGetRetiredPagesPendingStatus",)))
     _put(found, "pcie_replay", guard.ask("pcie_replay", ("nvmlDeviceGetPcieReplayCounter",)))
-    times = read_fields(guard, fields)
-    for name in [name for name in times if name in _UNSTABLE_FIELDS and not plausible_ns(times[name])]:
-        guard.reasons[name] = "larger than the time since boot, so this driver means something else by that field"
-        del times[name]
-    return found | times | lost_counters(guard)
-
-
-def plausible_ns(value: float) -> bool:
-    """Tell whether a time spent under a limit, ns since the driver was loaded, is at most the time since boot."""
-    return 0 <= value <= time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    return found | read_fields(guard, _FIELDS) | held.read() | lost_counters(guard)
 
 
 def lost_counters(guard: Guard) -> dict[str, float]:

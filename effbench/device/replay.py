@@ -5,6 +5,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from effbench.catalog.sensors import as_class, sensor_class
+from effbench.device import cards
+from effbench.model.energy import Sensor
 from effbench.model.event import Closed, Event, Noted, Opened, Sample, Telemetry
 from effbench.model.finding import Finding
 from effbench.model.inventory import Accelerator
@@ -25,8 +28,16 @@ class ReplayObserver:
     Played back, a device is marked `simulated`: what it shows was measured, but not now.
     """
 
-    def __init__(self, accelerator: Accelerator, telemetry: Sequence[Telemetry], loop: bool = False) -> None:
-        """Take the readings of this device out of `telemetry`; `loop` starts over at their end.
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        telemetry: Sequence[Telemetry],
+        loop: bool = False,
+        sensors: Sequence[Sensor] = (),
+    ) -> None:
+        """Take the readings of this device out of `telemetry` and its cards out of the recorded `sensors`.
+
+        `loop` starts over at the end of the readings. A recording without cards gets those that its readings show.
 
         Raises:
             ValueError: there are none.
@@ -36,6 +47,7 @@ class ReplayObserver:
         if not self._points:
             raise ValueError(f"the recording has no telemetry of {accelerator.key}")
         self._times = [point.t_ns - self._points[0].t_ns for point in self._points]
+        self._cards = [card for card in sensors if card.device == accelerator.key]
         self._loop = loop
         self._start_ns: int | None = None
         self._counters: dict[str, float] = {}
@@ -69,11 +81,24 @@ class ReplayObserver:
     def absent(self) -> dict[str, str]:
         """Name the quantities that no recorded reading has."""
         reason = "the recording has no such reading"
-        names = (name for name in Telemetry.__struct_fields__ if name not in ("t_ns", "device", "counters"))
+        names = (name for name in Telemetry.__struct_fields__ if name not in ("t_ns", "device", "counters", "sensors"))
         return {name: reason for name in names if all(getattr(point, name) is None for point in self._points)}
+
+    def sensors(self) -> list[Sensor]:
+        """Return the recorded cards; without them, one for each reading that the recording has."""
+        return self._cards or [self._card(card) for card in cards.blank(self._accelerator.key, "recorded")]
 
     def close(self) -> None:
         """There is nothing to let go of."""
+
+    def _card(self, card: Sensor) -> Sensor:
+        if not cards.readable(self._points, card.reading):
+            return cards.missing(card, "the recording has no such reading", "record it anew on the device")
+        if card.scope in ("hbm", "module"):
+            return as_class(card, None)
+        if self._accelerator.kind == "gpu":
+            return as_class(card, sensor_class("nvidia", card.kind, self._accelerator.compute_capability))
+        return as_class(card, sensor_class("rapl", "counter") if card.unit == "J" else sensor_class("acpi", "average"))
 
     def _usual_step(self) -> int:
         """How long the last reading is shown, ns: the mean distance of the readings."""

@@ -1,11 +1,10 @@
 """The telemetry child: `python -m effbench.device.sampler`. Reads devices while other processes work on them.
 
 It speaks JSON lines. In: first a `Config`, then `{"watch": [pids]}` (more of our own processes), `{"counters": true}`,
-`{"hz": 50}` (another rate; 0 is the configured one again), `{"flush": true}`, `{"stop": true}`. Out: `Telemetry` lines,
-about once a second in one batch so that the parent wakes up rarely, and answers:
-`{"counters": {device: {...}}, "absent": {device: {quantity: reason}}}`, `{"flushed": true}`.
-A device that could not be opened is missing from `counters` and has its reason under `absent[device]["device"]`. It
-ends with its parent: at the end of stdin, or by the parent-death signal.
+`{"sensors": true}`, `{"hz": 50}` (another rate; 0 is the configured one again), `{"flush": true}`, `{"stop": true}`.
+Out: `Telemetry` lines, about once a second in one batch so that the parent wakes up rarely, and answers: `{"counters":
+{device: {...}}, "absent": {device: {quantity: reason}}}`, `{"sensors": [card...]}`, `{"flushed": true}`. A device that
+did not open is missing from `counters`, with its reason under `absent[device]["device"]`. stdin's end is its end too.
 """
 
 import ctypes
@@ -20,8 +19,10 @@ from typing import Literal
 
 import msgspec
 
+from effbench.device import cards
 from effbench.device.contract import Observer
 from effbench.device.fake import FakeFaults, FakeObserver, accelerators
+from effbench.model.energy import Sensor
 from effbench.model.error import EffbenchError
 from effbench.model.event import Telemetry
 from effbench.model.inventory import Accelerator
@@ -36,7 +37,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to watch. `devices` are inventory keys; `cpu` is read from this machine unless all is fake or replayed.
 
     `spec` makes the devices of source `fake` (`nvidia-h200-sxm*2`), with `faults` per key. `recording` is a file of
-    Telemetry lines for source `replay`, and `accelerators` describes its devices. `watch` are processes of ours.
+    Telemetry lines for source `replay`; `accelerators` and `sensors` describe its devices. `watch`: processes of ours.
     """
 
     devices: list[str]
@@ -46,6 +47,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     faults: dict[str, FakeFaults] = {}
     recording: str = ""
     accelerators: list[Accelerator] = []
+    sensors: list[Sensor] = []
     watch: list[int] = []
 
     def __post_init__(self) -> None:
@@ -59,6 +61,7 @@ class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     watch: list[int] | None = None
     hz: float | None = None
     counters: bool = False
+    sensors: bool = False
     flush: bool = False
     stop: bool = False
 
@@ -113,11 +116,13 @@ class Sampler:
             self.watch(control.watch)
         if control.hz is not None:
             self.hz = min(max(control.hz, HZ_MIN), HZ_MAX) if control.hz > 0 else None
+        if control.counters or control.sensors or control.flush:
+            self.flush()
         if control.counters:
-            self.flush()
             self._write(_ENCODER.encode(self._count()) + b"\n")
+        if control.sensors:
+            self._write(_ENCODER.encode({"sensors": self._cards()}) + b"\n")
         if control.flush:
-            self.flush()
             self._write(b'{"flushed":true}\n')
         return not control.stop
 
@@ -129,6 +134,16 @@ class Sampler:
                 observer.close()
             except Exception as error:  # as above; nobody is left to be told
                 self._error[key] = f"{type(error).__name__}: {error}"
+
+    def _cards(self) -> list[Sensor]:
+        """The cards of all devices: one that did not open or cannot list its sensors has one absent card."""
+        found = [cards.unopened(key, why) for key, why in self.unopened.items()]
+        for key, observer in self.observers.items():
+            try:
+                found += observer.sensors()
+            except Exception as error:  # as above
+                found.append(cards.unopened(key, f"its sensors cannot be listed: {type(error).__name__}: {error}"))
+        return found
 
     def _count(self) -> dict[str, dict[str, dict[str, float]] | dict[str, dict[str, str]]]:
         counted: dict[str, dict[str, float]] = {}
@@ -196,7 +211,8 @@ def _replayed(config: Config) -> list[Observer]:
 
     lines = [line for line in Path(config.recording).read_bytes().splitlines() if line.strip()]
     telemetry = [msgspec.json.decode(line, type=Telemetry) for line in lines]
-    return [ReplayObserver(one, telemetry, loop=True) for one in config.accelerators if one.key in config.devices]
+    wanted = [one for one in config.accelerators if one.key in config.devices]
+    return [ReplayObserver(one, telemetry, loop=True, sensors=config.sensors) for one in wanted]
 
 
 _SOURCES: dict[str, tuple[Callable[[Config], list[Observer]], ...]] = {

@@ -7,8 +7,9 @@ from pathlib import Path
 import msgspec
 
 from effbench.device.replay import RecordedTrial, by_trial_and_round
+from effbench.model.energy import Sensor
 from effbench.model.error import DocumentError
-from effbench.model.event import Event, Started, Telemetry
+from effbench.model.event import Event, Sensed, Started, Telemetry
 from effbench.model.inventory import Inventory
 from effbench.run import journal
 from effbench.run.wire import Recorded
@@ -43,6 +44,12 @@ class Recording:
     def suite(self) -> str:
         """Name of the suite that was recorded."""
         return self._started.plan.suite
+
+    @property
+    def sensors(self) -> list[Sensor]:
+        """The recorded cards of the power sensors, the newest of each; a recording from before there were any has none."""
+        cards = {card.key: card for event in self._events if isinstance(event, Sensed) for card in event.sensors}
+        return list(cards.values())
 
     def take(self, trial: str, round_number: int) -> Recorded | None:
         """Return what was recorded of a trial in a round, or in the recorded round that takes its turn; else None."""

@@ -9,12 +9,15 @@ from typing import Any
 import msgspec
 
 from effbench.launch import inline
+from effbench.model.energy import Sensor
 from effbench.model.event import Telemetry
 from effbench.model.finding import Finding
 from effbench.model.inventory import Accelerator
 from effbench.run.recording import Recording
 
 HZ = 10.0
+# NVML renews its power every 100 ms: read at twice that rate, so that no value is missed and repeats show its period.
+GPU_HZ = 20.0
 ANSWER_DEADLINE_S = 5.0
 _DECODER = msgspec.json.Decoder(Telemetry)
 
@@ -24,6 +27,12 @@ class Counted(msgspec.Struct, frozen=True):
 
     counters: dict[str, dict[str, float]] = {}
     absent: dict[str, dict[str, str]] = {}
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """The child's answer to a question for the cards of its sensors."""
+
+    sensors: list[Sensor]
 
 
 class Watch:
@@ -37,7 +46,7 @@ class Watch:
     ) -> None:
         self._spool = recording.spool() if recording is not None else None
         self._handle = inline.start(inline.command(inline.Job("effbench.device.sampler")), environment)
-        self._handle.send(_config(accelerators, self._spool) + b"\n")
+        self._handle.send(_config(accelerators, self._spool, recording) + b"\n")
         self._pending: list[Telemetry] = []
         self._answers: list[bytes] = []
         self._latest: Telemetry | None = None
@@ -61,7 +70,7 @@ class Watch:
         if not self._alive:
             return
         for line in self._handle.lines():
-            if line.startswith((b'{"counters"', b'{"flushed"')):
+            if line.startswith((b'{"counters"', b'{"sensors"', b'{"flushed"')):
                 self._answers.append(line)
                 continue
             try:
@@ -99,6 +108,22 @@ class Watch:
         except msgspec.DecodeError:
             return Counted()
 
+    def sensors(self) -> list[Sensor]:
+        """Return the cards of all power and energy sensors, absent ones included; none, and a complaint, without it.
+
+        Without cards no energy figure can be made of what was read.
+        """
+        line = self._ask(b'{"sensors":true}', b'{"sensors"')
+        try:
+            if line is not None:
+                return msgspec.json.decode(line, type=Listed).sensors
+            why = "the telemetry child does not answer"
+        except (msgspec.DecodeError, ValueError) as error:
+            why = f"the telemetry child's answer cannot be read ({error})"
+        text = f"which power sensors there are is unknown, and so is every energy figure: {why}"
+        self._complaints.append(Finding("telemetry-lost", "warning", text))
+        return []
+
     def counters(self) -> list[Telemetry]:
         """Return one reading per device that holds its counters."""
         now = time.monotonic_ns()
@@ -135,20 +160,22 @@ class Watch:
         return None
 
 
-def _config(accelerators: Sequence[Accelerator], spool: Path | None) -> bytes:
+def _config(accelerators: Sequence[Accelerator], spool: Path | None, recording: Recording | None) -> bytes:
     """What the child shall watch: NVML for GPUs, the CPU's own files, made-up or recorded readings otherwise."""
     devices = [a.key for a in accelerators]
     simulated = [a for a in accelerators if a.simulated]
+    hz = GPU_HZ if any(a.kind == "gpu" for a in accelerators) else HZ
     config: dict[str, Any]
-    if spool is not None:
+    if spool is not None and recording is not None:
         plain = [msgspec.structs.replace(a, part=None) for a in accelerators]
-        config = {"devices": devices, "source": "replay", "recording": str(spool), "accelerators": plain}
+        config = {"devices": devices, "source": "replay", "recording": str(spool), "accelerators": plain, "hz": hz}
+        config["sensors"] = recording.sensors
     elif simulated:
         parts = [a.part.id for a in simulated if a.part is not None]
         spec = f"{parts[0]}*{len(simulated)}" if parts else ""
         config = {"devices": devices, "source": "fake", "spec": spec, "hz": 100.0}
     else:
-        config = {"devices": devices, "source": "nvml", "hz": HZ}
+        config = {"devices": devices, "source": "nvml", "hz": hz}
     return msgspec.json.encode(config)
 
 

@@ -51,8 +51,10 @@ def h200(index: int = 0, bus_id: str = "00000000:1A:00.0") -> list[str]:
         power_mw 412000
         field 186 uint @power_mw
         field 185 uint 405000
+        field 185/2 uint 61000
         field 82 uint 52
         field 74 ull 5000000
+        field 75 ull 7000000
         field 230 uint 0
         limit_mw 700000
         limit_default_mw 700000

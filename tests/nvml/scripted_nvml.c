@@ -6,6 +6,7 @@
  *   driver 580.65.06 | nvml 13.580.65 | cuda 13000        what the driver says of itself
  *   gpu 0 name "NVIDIA H200"                              a fact of the GPU with NVML index 0; unset = NotSupported
  *   gpu 0 field 186 uint @power_mw                        a field value: its type, then a number or another fact
+ *   gpu 0 field 185/2 uint 61000                          the same in a scope: 1 module, 2 memory
  *   gpu 1 lost yes | gpu 1 reset_required yes             every call on it fails
  *   gpu 0 energy stuck | runs | reset | wrap 4294967296   how the energy counter behaves (energy_mj is its start)
  *   gpu 0 xid 79                                          an XID event arrives
@@ -337,7 +338,8 @@ static void fill(struct gpu *g, struct field *f) {
     static const char *types[] = {"double", "uint", "ulong", "ull", "sll", "int", "ushort"};
     char key[32], type[16] = "", rest[64] = "";
     double v;
-    snprintf(key, sizeof key, "field %u", f->id);
+    if (f->scope) snprintf(key, sizeof key, "field %u/%u", f->id, f->scope);
+    else snprintf(key, sizeof key, "field %u", f->id);
     const char *text = get(g, key);
     if (!text || sscanf(text, "%15s %63s", type, rest) != 2) { f->code = NOT_SUPPORTED; return; }
     if (!strcmp(type, "returns")) { f->code = atoi(rest); return; }

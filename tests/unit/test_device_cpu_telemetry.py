@@ -242,7 +242,7 @@ def test_energy_that_only_root_may_read(tmp_path):
     root = xeon(tmp_path)
     (root / "sys/class/powercap/intel-rapl:1/energy_uj").chmod(0)
     sensors = cpu_sensors.find([0], root)
-    assert sensors.energy == []
+    assert sensors.power.packages == []
     assert "root only" in sensors.absent["energy_j"]
 
 

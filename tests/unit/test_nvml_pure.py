@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from effbench.device.nvml import foreign_pids
 from effbench.device.nvml_energy import EnergyReading, counter_delta, energy_window, is_stuck, update_period_s
 from effbench.device.nvml_fields import STABLE_IDS, allowed, branch, decode
-from effbench.device.nvml_health import plausible_ns
+from effbench.device.nvml_held import HeldTimes
 from effbench.device.nvml_inventory import numa_node, pci_address
+from effbench.device.nvml_read import Guard
 from effbench.device.nvml_reasons import BENIGN, HARDWARE, NAMES, POWER, THERMAL, clock_reasons, reason_classes
 
 
@@ -150,7 +151,36 @@ def test_whose_process_it_is():
     assert foreign_pids([os.getpid(), 9], []) == [9]
 
 
-def test_time_under_a_limit_cannot_exceed_time_since_boot():
-    assert plausible_ns(0)
-    assert not plausible_ns(-1)
-    assert not plausible_ns(1e19)
+class Binding:
+    """Answers every field with what the test says, in ns."""
+
+    NVMLError = NVMLLibraryMismatchError = RuntimeError
+
+    def __init__(self):
+        self.ns = 0
+
+    def nvmlDeviceGetFieldValues(self, handle, fields):  # noqa: N802 - NVML's name
+        value = SimpleNamespace(ullVal=self.ns)
+        return [SimpleNamespace(fieldId=field, nvmlReturn=0, valueType=3, value=value) for field, _ in fields]
+
+
+@pytest.mark.parametrize(
+    ("readings", "last"),
+    [
+        ([(1000, 0), (1010, 0)], 0.0),
+        ([(1000, 5e9), (1010, 15e9)], 15.0),
+        ([(1000, 5e9), (1010, 16e9)], 16.0),
+        ([(1000, 5e9), (1010, 16.1e9)], None),
+        ([(1000, 5e9), (1010, 4e9), (1020, 5e9)], None),
+        ([(1000, -1)], None),
+        ([(1000, 1001e9)], None),
+    ],
+)
+def test_time_held_must_be_a_time(readings, last):
+    binding, now = Binding(), [0.0]
+    guard = Guard(binding, object())
+    held = HeldTimes(guard, "13.580.65", "580.65.06", clock=lambda: now[0])
+    for now[0], binding.ns in readings:
+        found = held.read()
+    assert found.get("held_power_s") == last
+    assert ("held_power_s" in guard.reasons) == (last is None)

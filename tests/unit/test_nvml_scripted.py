@@ -77,8 +77,12 @@ def test_one_reading_in_si_units(library, tmp_path):
         "reasons": 4,
         "utilisation": 0.98,
         "energy_j": 5000.0,
+        "sensors": {"hbm_power_w": 61.0, "power_limit_w": 700.0},
     }
-    assert absent.keys() == {"retired_pages", "retired_pending", "limited_by_sync_boost_ns"}
+    held = {"sync_boost", "board_limit", "low_utilisation", "reliability", "below_app_clocks", "below_base_clocks"}
+    assert absent.keys() == {"retired_pages", "retired_pending", *(f"held_{cause}_s" for cause in held)}
+    assert counters["held_power_s"] == 0.005
+    assert counters["held_thermal_s"] == 0.007
     assert counters["pcie_replay"] == 3
     assert "retired_pages" not in counters
 
@@ -368,10 +372,10 @@ show(nvml.observe()[0].counters())
 """
     lines = [*h200(), "gpu 0 field 269 ull 7", "gpu 0 field 270 ull 18000000000000000000", "clock manual"]
     same = play(library, tmp_path, [*lines, "driver 580.126.09"], code)[0]
-    assert same["limited_by_sw_thermal_ns"] == 7
-    assert "limited_by_hw_thermal_ns" not in same  # longer than the machine has been up
+    assert same["held_sw_thermal_s"] == pytest.approx(7e-9)
+    assert "held_hw_thermal_s" not in same  # longer than the machine has been up
     other = play(library, tmp_path, [*lines, "driver 575.57.08"], code)[0]
-    assert not any(name.startswith(("limited_by_sw_th", "limited_by_hw")) for name in other)
+    assert not any(name.startswith(("held_sw_th", "held_hw")) for name in other)
 
 
 def test_mig_mode_shows(library, tmp_path):
