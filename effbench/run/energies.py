@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from effbench.energy import apply
 from effbench.energy.figure import figure
 from effbench.model.energy import Energy, Idle, Sensor
 from effbench.model.event import Closed, Event, Opened, Sensed, Started, Telemetry, Window
@@ -18,7 +19,9 @@ class Energies:
     """What a journal says about power: the sensors' cards, the idles, and the energy of each trial."""
 
     def __init__(self, events: Sequence[Event], started: Started, plan: Plan, readings: Readings) -> None:
-        self.sensors = _cards(events)
+        published = _cards(events)
+        self._characterised = apply.characterised(published, events)
+        self.sensors = apply.measured(published, self._characterised)
         self._plan = plan
         self._started_ns = started.t_ns
         self._devices = {a.key: a for a in started.inventory.accelerators}
@@ -44,7 +47,7 @@ class Energies:
 
     def findings(self) -> list[Finding]:
         """Return what a reader must know of the run's power as a whole: devices that no sensor watches."""
-        found = []
+        found = apply.findings(self._characterised)
         for key in self._plan.devices:
             if self._devices[key].simulated:
                 continue

@@ -203,7 +203,12 @@ class Engine:
         began = time.monotonic()
         deadline_s = max(1.0, min(trial.deadline_s + soak_s, self._left_s()))
         recorded = self.options.recording.take(trial.id, number) if self.options.recording else None
+        faster = self._watch if trial.procedure.telemetry_hz is not None else None
+        if faster is not None:
+            faster.rate(trial.procedure.telemetry_hz)
         answer = stage.measure(Do(trial, soak_s, recorded=recorded), deadline_s, self._progress)
+        if faster is not None:
+            faster.rate(None)
         took = time.monotonic() - began
         events = [*answer.events, *self._telemetry()]
         closed = next((e for e in answer.events if isinstance(e, Closed)), None)
