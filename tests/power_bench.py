@@ -1,6 +1,6 @@
 """The scripted sensor bench: a known load seen through simulated sensors, read by a poller, handed to `figure()`.
 
-The load is a function of time in W, its true energy is integrated on a fine grid. Nothing here knows how effbench works.
+The load is a function of time in W; its true energy is summed on a fine grid. Nothing here knows how effbench works.
 """
 
 import random
@@ -81,7 +81,8 @@ class Scripted(msgspec.Struct, frozen=True):
     """A device as its sensors show it: `gain` and `bias_w` of the whole chip, `phase_s` of its 10 Hz ticks.
 
     `counter_gain` is of the counter against the watts. Faults: `zero_every` n-th poll answers 0 W, `vanish_s` nothing
-    but temperature from then on, `counter_vanish_s` only the counter, `stuck_s`, `reset_s` of the counter.
+    but temperature from then on, `counter_vanish_s` only the counter, `stuck_s`, `reset_s` of the counter. With
+    `counts_views` the counter adds up the part-time views instead of all energy.
     """
 
     device: str = "gpu0"
@@ -99,6 +100,7 @@ class Scripted(msgspec.Struct, frozen=True):
     stuck_s: float = 1e9
     reset_s: float = 1e9
     wrap_j: float = 0.0
+    counts_views: bool = False
     hide: tuple[str, ...] = ()
     reasons: int = 0
     degc_per_s: float = 0.0
@@ -107,13 +109,14 @@ class Scripted(msgspec.Struct, frozen=True):
     def lines(self, truth: Truth) -> list[Telemetry]:
         """Poll the device from 0 to the end of `truth`."""
         draw, found, t, number = random.Random(self.seed), [], 0.02, 0
+        views = self._views(truth) if self.counts_views else []
         while t < truth.end_s:
             number += 1
-            found.append(self._line(truth, t, number))
+            found.append(self._line(truth, t, number, views))
             t += max(0.001, self.poll_s + draw.uniform(-self.jitter_s, self.jitter_s))
         return found
 
-    def _line(self, truth: Truth, t: float, number: int) -> Telemetry:
+    def _line(self, truth: Truth, t: float, number: int, views: Sequence[float]) -> Telemetry:
         tick = int((t - self.phase_s) / self.update_s) * self.update_s + self.phase_s if t > self.phase_s else 0.0
         tick = max(tick, 0.002)
         power = self.gain * truth.mean(tick - self.view_s, tick) + self.bias_w
@@ -122,19 +125,25 @@ class Scripted(msgspec.Struct, frozen=True):
         values: dict[str, Any] = {
             "power_w": 0.0 if zero else power,
             "power_average_w": 0.0 if zero else average,
-            "energy_j": self._counter(truth, tick) if t < self.counter_vanish_s else None,
+            "energy_j": self._counter(truth, tick, views) if t < self.counter_vanish_s else None,
         }
         shown = {} if gone else {name: value for name, value in values.items() if name not in self.hide}
         return Telemetry(
             int(t * S), self.device, reasons=self.reasons, temperature_degc=50 + self.degc_per_s * t, **shown
         )
 
-    def _counter(self, truth: Truth, tick: float) -> float:
+    def _counter(self, truth: Truth, tick: float, views: Sequence[float]) -> float:
         tick = min(tick, self.stuck_s)
         start = self.reset_s if tick >= self.reset_s else 0.0
-        joules = self.counter_gain * (self.gain * truth.joules(start, tick) + self.bias_w * (tick - start))
+        seen = views[round((tick - self.phase_s) / self.update_s)] if views else truth.joules(start, tick)
+        joules = self.counter_gain * (self.gain * seen + self.bias_w * (tick - start))
         joules += 0.0 if start else 1000.0
         return round(joules % self.wrap_j if self.wrap_j else joules, 3)
+
+    def _views(self, truth: Truth) -> list[float]:
+        """What a counter has added up after each tick if it counts the part-time views only."""
+        ends = (self.phase_s + n * self.update_s for n in range(1, int(truth.end_s / self.update_s) + 1))
+        return [0.0, *accumulate(truth.mean(end - self.view_s, end) * self.update_s for end in ends)]
 
 
 def meter(truth: Truth, gain: float = 1.0, extra_w: float = 0.0) -> list[Telemetry]:

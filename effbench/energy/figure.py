@@ -59,7 +59,9 @@ def figure(
     entries = [_entry(one, choice) for one in taken]
     entries += [Entry(card, note=card.absent) for card in cards if card.absent]
     primary = next(one for one in entries if one.card is choice.primary.card)
-    verdict = _verdict(accelerator, sensors, readings, windows, choice, entries, primary, idle, fault)
+    verdict = _verdict(
+        accelerator, sensors, readings, windows, choice, entries, primary, _idle_w(idle, accelerator.key), fault, once
+    )
     made = _Made(accelerator, scope, kept, choice, primary, entries, verdict, started_ns)
     plain = _plain(made, readings.get(accelerator.key, ()))
     return plain if verdict.status == "invalid" else _priced(plain, made, idle, once)
@@ -118,18 +120,19 @@ def _verdict(
     choice: Choice,
     entries: Sequence[Entry],
     primary: Entry,
-    idle: Idle | None,
+    idle_w: float | None,
     fault: str,
+    once: bool,
 ) -> validity.Verdict:
     kept = [windows[place] for place in choice.places]
     points = [p for w in kept for p in between(readings.get(device.key, ()), w.start_ns, w.t_ns)]
-    verdict = validity.check(device, points, kept, fault)
+    verdict = validity.check(device, points, kept, fault, once)
     others = _others(device.key, sensors, readings, kept) if any(e.card.scope == "node" for e in entries) else {}
     findings = [*disagreements(entries, primary, device.key, others)]
-    view, _ = view_of(choice)
-    findings += validity.swapped(device.key, readings, kept, _idle_w(idle, device.key))
+    seen, _ = view_of(choice)
+    findings += validity.swapped(device, readings, kept, idle_w)
     findings += validity.implausible(device, (primary.joules or 0.0) / sum(choice.seconds))
-    findings += validity.locked(choice.primary.card if choice.primary else primary.card, kept, view)
+    findings += validity.locked(choice.primary.card if choice.primary else primary.card, kept, seen)
     findings += validity.frozen(primary.card, [v for p in choice.places for v in choice.values(p)], sum(choice.seconds))
     named = [msgspec.structs.replace(f, trial=kept[0].trial or None) for f in [*verdict.findings, *findings]]
     return validity.Verdict(named, verdict.capped)
@@ -204,10 +207,15 @@ def _priced(plain: Energy, made: _Made, idle: Idle | None, once: bool) -> Energy
 
 
 def _trust(made: _Made) -> Trust:
-    """A wall-metered and reconciled, B reconciled counter, C a single sensor or one that stepped in for another."""
+    """A wall-metered and reconciled, B reconciled counter, C a single sensor or one that stepped in for another.
+
+    A meter lifts to A only where it resolves every window itself (60 s at a reading each second).
+    """
     if made.choice.stepped_in or made.primary.card.kind != "counter":
         return "C"
-    if any(one.card.scope == "node" and one.joules is not None for one in made.entries):
+    shortest = min(made.choice.seconds)
+    meters = [one for one in made.entries if one.card.scope == "node" and one.joules is not None]
+    if any(shortest >= least_window_s(one.card) for one in meters):
         return "A"
     return "B" if compared(made.entries, made.primary) else "C"
 

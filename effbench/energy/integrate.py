@@ -77,7 +77,7 @@ def _counter(found: Series, start_ns: int, end_ns: int, swing_w: float | None) -
     # ends; between two changes the power may have stepped by the swing, which bends the line by a quarter of its area.
     late = min(found.poll_s, found.card.update_s or found.poll_s)
     spans = [_bracket_s(when, moment) for moment in (start_ns, end_ns)]
-    beyond = max(0, when[0] - start_ns, end_ns - when[-1]) * 1e-9
+    beyond = (max(0, when[0] - start_ns) + max(0, end_ns - when[-1])) * 1e-9
     ends = mean_w * (late + beyond) + sum(spans) * swing / 4
     return Amount(joules, readings, ends + (found.card.granularity_j or 0.0) * found.card.gain)
 

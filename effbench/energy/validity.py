@@ -24,7 +24,8 @@ TEMPERATURE_BAND = 10.0
 LIMIT_SLACK_W = 1.0
 # Swapped devices: this one stays within a tenth (and 10 W) of its idle while another one rises by 30 W and five times
 # as much. A working data-centre GPU rises by hundreds of watts.
-IDLE_SHARE, IDLE_SLACK_W, RISE_W, RISE_TIMES = 0.10, 10.0, 30.0, 5.0
+# An idle that was not measured is the least power of the run, which above a quarter of the limit was work all along.
+IDLE_SHARE, IDLE_SLACK_W, RISE_W, RISE_TIMES, IDLE_LIMIT_SHARE = 0.10, 10.0, 30.0, 5.0, 0.25
 # A repetition this near to a multiple or simple fraction of the sensor's period may keep its phase. Beyond ten periods
 # a repetition is resolved; shorter than a quarter period it is averaged within the 25 % that the sensor sees.
 LOCK_SHARE, LOCK_RATIOS = 0.01, (*(float(n) for n in range(1, 11)), 1 / 2, 1 / 3, 1 / 4)
@@ -56,14 +57,20 @@ class Verdict(msgspec.Struct, frozen=True):
         return grave[0].message if grave else ""
 
 
-def check(device: Accelerator, points: Sequence[Telemetry], windows: Sequence[Window], fault: str = "") -> Verdict:
-    """Judge the telemetry lines (of `device`, inside `windows`, in time order)."""
+def check(
+    device: Accelerator, points: Sequence[Telemetry], windows: Sequence[Window], fault: str = "", once: bool = False
+) -> Verdict:
+    """Judge the telemetry lines (of `device`, inside `windows`, in time order).
+
+    A single execution (`once`) need not be steady: it drew what it drew, so heat makes its figure suspect, not invalid,
+    and its temperature may move.
+    """
     findings = []
     if fault:
         findings.append(_finding("energy-fault", "error", f"{device.key}: {fault}", device.key))
-    findings += _slowed(device, points)
+    findings += _slowed(device, points, "warning" if once else "error")
     findings += _shared(device, points)
-    findings += _warmed(device.key, points, windows)
+    findings += [] if once else _warmed(device.key, points, windows)
     capped = list(_capped(device, points))
     return Verdict([*findings, *capped[:1]], bool(capped))
 
@@ -88,16 +95,18 @@ def locked(card: Sensor, windows: Sequence[Window], seen: float | None) -> Itera
 
 
 def swapped(
-    key: str, readings: Mapping[str, Sequence[Telemetry]], windows: Sequence[Window], idle_w: float | None
+    device: Accelerator, readings: Mapping[str, Sequence[Telemetry]], windows: Sequence[Window], idle_w: float | None
 ) -> Iterator[Finding]:
     """Find another device of the same kind that rose while this one, said to be at work, stayed at its idle power.
 
     Only trials are held to it: a user's command may well have worked on the other device.
     """
-    busy = [window for window in windows if window.name == "trial"]
+    key, busy = device.key, [window for window in windows if window.name == "trial"]
     own = _level(readings.get(key, ()), busy)
     idle = idle_w if idle_w is not None else _quiet(readings.get(key, ()))
     if own is None or idle is None or own > idle * (1 + IDLE_SHARE) + IDLE_SLACK_W:
+        return
+    if idle_w is None and device.power_limit_w is not None and own > IDLE_LIMIT_SHARE * device.power_limit_w:
         return
     kind = key.rstrip("0123456789")
     for other, points in readings.items():
@@ -155,17 +164,17 @@ def held(points: Sequence[Telemetry], windows: Sequence[Window]) -> list[Held]:
     return [Held(name, seconds[name], joules[name]) for name in sorted(seconds)]
 
 
-def _slowed(device: Accelerator, points: Sequence[Telemetry]) -> Iterator[Finding]:
+def _slowed(device: Accelerator, points: Sequence[Telemetry], severity: Severity) -> Iterator[Finding]:
     masks = [p.reasons for p in points if p.reasons is not None]
     hot = [mask for mask in masks if mask & (THERMAL | HARDWARE)]
     if masks and len(hot) > SLOWDOWN_LIMIT * len(masks):
         share, names = len(hot) / len(masks), {n for mask in hot for n in clock_reasons(mask & (THERMAL | HARDWARE))}
         text = f"{device.key} was slowed in {share:.0%} of the readings ({', '.join(sorted(names))})"
-        yield _finding("energy-throttled", "error", text, device.key, share=round(share, 4), limit=SLOWDOWN_LIMIT)
+        yield _finding("energy-throttled", severity, text, device.key, share=round(share, 4), limit=SLOWDOWN_LIMIT)
     times = sum(p.counters.get("thermal_throttle_new", 0.0) for p in points)
     if device.kind == "cpu" and times > 0:
         text = f"{device.key} throttled {times:.0f} times because of heat"
-        yield _finding("energy-throttled", "error", text, device.key, times=times)
+        yield _finding("energy-throttled", severity, text, device.key, times=times)
 
 
 def _shared(device: Accelerator, points: Sequence[Telemetry]) -> Iterator[Finding]:
