@@ -1,0 +1,285 @@
+"""`effbench energy -- COMMAND`: the command runs and keeps its status, and no figure appears without a sensor."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from nvml.scripted import NEEDS_GCC, build, environment, h200, has_gcc
+
+from effbench.energy.figure import figure
+from effbench.model.energy import Energy
+from tests.unit.command_line import Outcome, call, ended, start
+
+FIGURES = {"energy", "power"}
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run the command in this process, with a shorter look before and after it; what the command wrote comes first."""
+    monkeypatch.setattr("effbench.run.vigil.BEFORE_S", 0.05)
+    monkeypatch.setattr("effbench.run.vigil.AFTER_LEAST_S", 0.05)
+
+    def run(*words: str | Path) -> Outcome:
+        own = call("energy", *words)
+        theirs = capfd.readouterr()
+        return Outcome(own.code, theirs.out + own.out, theirs.err + own.err)
+
+    return run
+
+
+def test_without_a_sensor_every_device_has_a_reason_and_a_remedy(measured: Run) -> None:
+    done = measured("--json", "--", "sleep", "0.3")
+    assert done.code == 0, done.said
+    document = done.document
+    assert set(document) == {"command", "exit_status", "duration_s", "devices", "findings"}
+    assert document["command"] == ["sleep", "0.3"]
+    assert 0.3 <= document["duration_s"] < 30
+    assert document["devices"]
+    for device in document["devices"]:
+        assert not FIGURES & set(device), "a sensor answered here; 0.3 s is too short for any figure all the same"
+        assert device["reason"] and device["remedy"]
+        assert device["sensor"].startswith(device["key"] + ".")
+
+
+def test_the_whole_program_does_the_same() -> None:
+    done = ended(start("energy", "--json", "--", "sh", "-c", "echo out; exit 7"))
+    assert done.code == done.document["exit_status"] == 7
+    assert "out" in done.err
+
+
+def test_a_person_reads_why_there_is_no_figure(measured: Run) -> None:
+    done = measured("--", "sh", "-c", "echo result; exit 7")
+    assert done.code == 7
+    assert done.out == "result\n"
+    assert "ended with status 7" in done.err
+    assert "cpu" in done.err and "do:" in done.err
+
+
+def test_options_of_the_command_are_its_own(measured: Run) -> None:
+    words = [sys.executable, "-c", "import sys; print(sys.argv[1:])", "--json", "--require", "-h", "--", "--device=x"]
+    assert measured(*words).out == "['--json', '--require', '-h', '--', '--device=x']\n"
+    assert measured("--", *words).out == "['--json', '--require', '-h', '--', '--device=x']\n"
+
+
+def test_under_json_the_commands_stdout_goes_to_stderr(measured: Run) -> None:
+    done = measured("--json", "--", "sh", "-c", "echo to-stdout; echo to-stderr >&2; exit 3")
+    assert done.code == done.document["exit_status"] == 3
+    assert "to-stdout" in done.err and "to-stderr" in done.err
+
+
+def test_stdin_is_the_commands() -> None:
+    child = start("energy", "--", "cat", stdin=subprocess.PIPE)
+    out, _ = child.communicate("typed\n", timeout=60)
+    assert (child.returncode, out) == (0, "typed\n")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, 137), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_command_that_a_signal_ends_gives_128_and_its_number(
+    number: signal.Signals, status: int, measured: Run
+) -> None:
+    done = measured("--json", "--", "sh", "-c", f"kill -{int(number)} $$")
+    assert done.code == done.document["exit_status"] == status
+
+
+def test_a_command_that_is_not_there_is_127_in_one_line(measured: Run) -> None:
+    done = measured("--", "no-such-command-here")
+    assert done.code == 127
+    assert done.said.strip() == "effbench: no-such-command-here: command not found"
+    document = measured("--json", "--", "no-such-command-here").document
+    assert (document["exit_status"], document["devices"]) == (127, [])
+
+
+def test_a_file_that_cannot_be_executed_is_126(tmp_path: Path, measured: Run) -> None:
+    path = tmp_path / "plain"
+    path.write_text("no program\n")
+    done = measured("--", path)
+    assert done.code == 126
+    assert "not executable" in done.err
+    path.write_text("#!/no/such/interpreter\n")
+    path.chmod(0o755)
+    assert measured("--", path).code == 127
+
+
+def test_require_without_a_figure_is_3(measured: Run) -> None:
+    done = measured("--require", "--", "sh", "-c", "exit 7")
+    assert done.code == 3
+    assert "status 7" in done.err
+    assert measured("--json", "--require", "--", "true").document["exit_status"] == 0
+
+
+@pytest.mark.parametrize("words", [["energy"], ["energy", "--"], ["energy", "--jason", "true"]])
+def test_wrong_options_are_2_and_start_nothing(words: list[str]) -> None:
+    assert call(*words).code == 2
+
+
+def test_an_unknown_device_is_2_and_starts_nothing(tmp_path: Path, measured: Run) -> None:
+    done = measured("--device", "gpu9", "--", "touch", tmp_path / "started")
+    assert done.code == 2
+    assert "no device 'gpu9'" in done.err
+    assert not (tmp_path / "started").exists()
+
+
+COUNTS = """
+import signal, sys, time
+seen = []
+def note(number, frame):
+    seen.append(number)
+signal.signal(signal.SIGINT, note)
+signal.signal(signal.SIGTERM, note)
+print("ready", flush=True)
+end = time.monotonic() + 0.6
+while time.monotonic() < end:
+    time.sleep(0.02)
+print(seen, flush=True)
+sys.exit(9)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "to_group"), [(signal.SIGINT, False), (signal.SIGINT, True), (signal.SIGTERM, False)]
+)
+def test_a_signal_reaches_the_command_once_and_the_report_still_comes(number: signal.Signals, to_group: bool) -> None:
+    child = start("energy", "--", sys.executable, "-c", COUNTS, start_new_session=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    (os.killpg if to_group else os.kill)(child.pid, number)
+    done = ended(child)
+    assert done.out == f"[{int(number)}]\n"
+    assert done.code == 9
+    assert "ended with status 9" in done.err
+
+
+def test_ctrl_c_on_a_terminal_reaches_the_command_once() -> None:
+    import pty
+
+    leader, follower = pty.openpty()
+    pid = os.fork()
+    if pid == 0:  # pragma: no cover - the child is another program
+        os.setsid()
+        os.close(os.open(os.ttyname(follower), os.O_RDWR))  # the first terminal a session opens controls it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for descriptor in (0, 1, 2):
+            os.dup2(follower, descriptor)
+        os.execv(sys.executable, [sys.executable, "-m", "effbench", "energy", "--", sys.executable, "-c", COUNTS])
+    os.close(follower)
+    said = b""
+    sent = False
+    while True:
+        try:
+            data = os.read(leader, 4096)
+        except OSError:
+            break
+        said += data
+        if b"ready" in said and not sent:
+            os.write(leader, b"\x03")
+            sent = True
+    _, status = os.waitpid(pid, 0)
+    os.close(leader)
+    assert b"[2]" in said, said
+    assert os.waitstatus_to_exitcode(status) == 9
+    assert b"ended with status 9" in said
+
+
+def test_a_command_runs_when_the_telemetry_dies(measured: Run) -> None:
+    kill = "import os, signal, pathlib, time\n" + (
+        "me = os.getppid()\n"
+        "for task in pathlib.Path(f'/proc/{me}/task').iterdir():\n"
+        "    for pid in (task / 'children').read_text().split():\n"
+        "        words = pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()\n"
+        "        if int(pid) != os.getpid() and b'device.sampler' in words:\n"
+        "            os.kill(int(pid), signal.SIGKILL); print('killed', flush=True)\n"
+        "time.sleep(0.5)\nraise SystemExit(5)\n"
+    )
+    done = measured("--", sys.executable, "-c", kill)
+    assert (done.out, done.code) == ("killed\n", 5)
+    assert "telemetry-lost" in done.err
+
+
+def test_a_driver_that_does_not_answer_costs_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    from effbench.run import metered
+
+    def hung(*words: object) -> bytes:
+        raise metered.EffbenchError("did not answer within 30 s")
+
+    monkeypatch.setattr(metered, "ask", hung)
+    done = call("energy", "--json", "--", "sh", "-c", "exit 4")
+    assert done.code == 4
+    assert done.document["devices"] == []
+    assert "did not answer" in done.document["findings"][0]["message"]
+
+
+def test_a_bug_of_ours_costs_no_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*words: object, **more: object) -> Energy:
+        raise ZeroDivisionError("a bug")
+
+    assert figure is not None
+    monkeypatch.setattr("effbench.energy.figure.figure", broken)
+    done = call("energy", "--json", "--", "sh", "-c", "exit 4")
+    assert done.code == 4
+    assert not FIGURES & set(done.document["devices"][0])
+    assert "internal-error" in {finding["code"] for finding in done.document["findings"]}
+
+
+# ---- a scripted GPU ---------------------------------------------------------------------------------------------
+
+gpu = pytest.mark.skipif(not has_gcc(), reason=NEEDS_GCC)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
+    return build(tmp_path_factory.mktemp("nvml"))
+
+
+def scripted(library: Path, folder: Path, lines: list[str], *words: str) -> Outcome:
+    script = folder / "scenario.txt"
+    script.write_text("\n".join(["driver 580.65.06", "nvml 13.580.65", "cuda 13000", *h200(), *lines]) + "\n")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "effbench", "energy", "--json", *words],
+        env=environment(library, script),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return ended(child)
+
+
+def entry(done: Outcome, key: str = "gpu0") -> dict[str, object]:
+    return next(device for device in done.document["devices"] if device["key"] == key)
+
+
+@gpu
+def test_a_window_shorter_than_the_sensor_resolves_has_no_figure(library: Path, tmp_path: Path) -> None:
+    done = scripted(library, tmp_path, [], "--", "sleep", "0.4")
+    assert done.code == 0, done.said
+    found = entry(done)
+    assert not FIGURES & set(found)
+    assert "window 0.4 s < 10 s" in str(found["reason"])
+    assert "longer" in str(found["remedy"])
+    assert "node/full" not in done.out
+    assert json.loads(done.out)["devices"][0]["key"] == "gpu0"
+
+
+@gpu
+@pytest.mark.slow
+def test_a_scripted_gpu_gives_its_joules(library: Path, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    done = scripted(library, tmp_path, [], "--require", "--", "sleep", "10.3")
+    assert time.monotonic() - begun < 60
+    assert done.code == 0, done.said
+    found, took = entry(done), done.document["duration_s"]
+    joules, interval = found["energy"]["quantity"], found["energy"]["interval"]  # type: ignore[index]
+    assert joules == {"value": pytest.approx(412 * took, rel=0.01), "unit": "J"}
+    assert interval["low"] < 412 * took < interval["high"]
+    assert found["power"]["quantity"]["value"] == pytest.approx(412, rel=0.01)  # type: ignore[index]
+    assert found["sensor"] == "gpu0.counter"
+    assert not FIGURES & set(entry(done, "cpu"))
