@@ -47,7 +47,7 @@ class Recording:
 
     @property
     def sensors(self) -> list[Sensor]:
-        """The recorded cards of the power sensors, the newest of each; a recording from before there were any has none."""
+        """The recorded cards of the power sensors, the newest of each; an old recording has none."""
         cards = {card.key: card for event in self._events if isinstance(event, Sensed) for card in event.sensors}
         return list(cards.values())
 
