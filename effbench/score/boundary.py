@@ -108,9 +108,8 @@ def _node(device: Boundary, work: Useful, record: Record, facts: SiteFacts) -> B
 
 def _metered(work: Useful, record: Record) -> Boundary | None:
     """The node's meter in the same window; only where one device is all there is, so that no idle one is counted."""
-    kind = {a.kind for a in record.inventory_before.accelerators if a.key in record.plan.devices}
-    listed = [a.key for a in record.inventory_before.accelerators if a.kind in kind]
-    if work.watts is None or len(work.energies) != 1 or listed != record.plan.devices:
+    listed = [a.key for a in record.inventory_before.accelerators if a.kind == "gpu"] or ["cpu"]
+    if work.watts is None or work.devices != 1 or len(work.energies) != 1 or listed != record.plan.devices:
         return None
     energy = work.energies[0]
     rows = [row for row in energy.ledger if row.scope == "node" and row.kind == "meter" and row.joules is not None]
@@ -118,8 +117,11 @@ def _metered(work: Useful, record: Record) -> Boundary | None:
     if not rows or card is None or card.uncertainty is None or energy.window_s <= 0:
         return None
     watts = (rows[0].joules or 0.0) / energy.window_s
-    if watts < work.watts:  # a node draws at least what its device does; such a meter measured something else
-        return None
+    if watts < work.watts:
+        why = (
+            f"its meter read {watts:.0f} W, less than the {work.watts:.0f} W of its device: it measured something else"
+        )
+        return _unknown("node", "measured", why)
     interval = Interval(watts * (1 - card.uncertainty), watts * (1 + card.uncertainty), method="meter")
     text = "Measured by the meter of the node in the same windows."
     return Boundary(

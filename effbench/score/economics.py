@@ -110,6 +110,10 @@ def _given(facts: SiteFacts) -> list[list[str]]:
     }
     rows = [[name, g.text, g.date, g.source, g.basis] for name, g in figures.items() if g is not None]
     if facts.tariff is not None:
-        kind = "one price" if facts.tariff.flat else f"{len(facts.tariff.periods)} prices over the day"
+        kind = (
+            "one price"
+            if facts.tariff.flat
+            else f"{len({p.price_per_kwh for p in facts.tariff.periods})} prices over the day"
+        )
         rows.append(["tariff", f"{kind}, {facts.tariff.timezone}", facts.tariff.date, facts.tariff.source, "given"])
     return rows
