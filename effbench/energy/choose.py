@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from effbench.energy.integrate import Amount, amount
+from effbench.energy.integrate import Amount, amount, averages
 from effbench.energy.ledger import rank
 from effbench.energy.rules import least_window_s, short_words
 from effbench.energy.series import Series, between, series, watts
@@ -163,7 +163,7 @@ def _left_out(
 def _shower(card: Sensor, cards: Sequence[Sensor]) -> Sensor | None:
     """The watts that show how a device moves within fractions of a second: its instant power."""
     same = [one for one in cards if one.device == card.device and one.scope == card.scope and not one.absent]
-    return next((one for one in same if one.kind == "instant"), None)
+    return next((one for one in same if one.kind == "instant" and not averages(one)), None)
 
 
 def _swing(found: Series | None, window: Window) -> float | None:

@@ -186,7 +186,8 @@ def _priced(plain: Energy, made: _Made, idle: Idle | None, once: bool) -> Energy
     fine = whole if len(whole) >= WINDOWS_FOR_SPREAD else _slices(made, cut=True)
     _, view = view_of(made.choice)
     powers = [one.joules / one.seconds for one in fine]
-    found: Parts = parts(made.primary, view, powers, made.accelerator.kind, once)
+    pieces = len(made.windows) == 1
+    found: Parts = parts(made.primary, view, powers, made.accelerator.kind, pieces=pieces, once=once)
     count = len({w.round for w in made.windows}), made.primary.readings
     power = joules / seconds
     idle_w = _idle_w(idle, plain.device)

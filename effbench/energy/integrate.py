@@ -24,6 +24,7 @@ END_POLLS, END_LEAST_S = 2.0, 0.25
 GAP_POLLS, GAP_LEAST_S, COVERED_LEAST = 3.0, 0.5, 0.95
 # A chip's average needs the ramp of its own window to pass: rise times of 0.9 s were seen on a 1 s mean.
 SETTLED_WINDOWS = 1.5
+AVERAGING_S = 0.5
 
 
 class Amount(msgspec.Struct, frozen=True):
@@ -59,6 +60,14 @@ def lag_s(card: Sensor) -> float:
     if card.lag_s is not None:
         return max(0.0, card.lag_s)
     return ((card.window_s or 0.0) + (card.update_s or 0.0)) / 2
+
+
+def averages(card: Sensor) -> bool:
+    """Tell whether a reading of on-chip watts is a mean over so long that what came before a window is still in it.
+
+    Older calls give a mean of 1 s under the name of the present power.
+    """
+    return card.kind == "average" or (card.kind == "instant" and (card.window_s or 0.0) >= AVERAGING_S)
 
 
 def _counter(found: Series, start_ns: int, end_ns: int, swing_w: float | None) -> Amount:
@@ -128,9 +137,10 @@ def _bracket_s(when: Sequence[int], moment: int) -> float:
 
 def _watts(found: Series, start_ns: int, end_ns: int, swing_w: float | None, settled_s: float) -> Amount:
     card, lag = found.card, int(lag_s(found.card) * 1e9)
-    settled = card.kind != "average" or settled_s >= SETTLED_WINDOWS * (card.window_s or 0.0)
+    averaging = averages(card)
+    settled = not averaging or settled_s >= SETTLED_WINDOWS * (card.window_s or 0.0)
     low, high = start_ns + lag, end_ns + lag
-    if card.kind == "average" and settled:
+    if averaging and settled:
         # Only the readings whose whole averaging window lies inside: what follows the window never gets in.
         low, high = start_ns + 2 * lag, end_ns
     readings = bisect_right(found.times, high) - bisect_left(found.times, low)
@@ -143,7 +153,7 @@ def _watts(found: Series, start_ns: int, end_ns: int, swing_w: float | None, set
         return Amount(readings=readings, problem="the calibration leaves no energy above zero")
     swing = joules / seconds if swing_w is None else swing_w
     hidden = max(found.poll_s, card.update_s or 0.0)
-    if card.kind == "average":
+    if averaging:
         hidden = lag * 1e-9 if settled else max(hidden, card.window_s or 0.0)
     return Amount(joules, readings, hidden * swing, settled=settled)
 

@@ -15,6 +15,8 @@ import msgspec
 from effbench.model.energy import Sensor
 from effbench.model.event import Telemetry
 
+# Beyond this an answer is a broken one: 100 MW is more than any node, and a counter of it would take centuries.
+_MOST = {"W": 1e8, "J": 1e18}
 _FIELDS = frozenset({"energy_j", "power_w", "power_average_w"})
 
 
@@ -53,7 +55,7 @@ def series(card: Sensor, points: Sequence[Telemetry]) -> Series:
         value = reading(card, point)
         if value is None:
             missing += 1
-        elif not math.isfinite(value) or (value <= 0 if card.unit == "W" else value < 0):
+        elif not _possible(value, card):
             zeros += 1
         elif not times or point.t_ns > times[-1]:
             times.append(point.t_ns)
@@ -94,6 +96,11 @@ def watts(found: Series, start_ns: int, end_ns: int) -> list[float]:
         return [gain * value + offset for value in values[low:high]]
     steps = pairwise(zip(times[low:high], values[low:high], strict=True))
     return [gain * (v1 - v0) / ((t1 - t0) * 1e-9) + offset for (t0, v0), (t1, v1) in steps if v1 > v0]
+
+
+def _possible(value: float, card: Sensor) -> bool:
+    """Tell whether a powered device can give this: watts above zero, a count of zero or more, nothing absurd."""
+    return math.isfinite(value) and value < _MOST[card.unit] and (value > 0 if card.unit == "W" else value >= 0)
 
 
 def _time(point: Telemetry) -> int:

@@ -29,6 +29,7 @@ UNSEEN_SAMPLING = 0.025
 # Sub-windows: long enough for the sensor (20 updates and 2 s), enough of them to have a spread, and not more than this.
 SUB_UPDATES, SUB_LEAST_S, SUB_FEWEST, SUB_MOST = 20, 2.0, 3, 12
 WINDOWS_FOR_SPREAD = 3
+PIECES_FOR_TREND = 4
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -68,6 +69,21 @@ def spread(powers: Sequence[float]) -> float:
     return student_quantile(0.95, len(powers) - 1) * statistics.stdev(powers) / mean / math.sqrt(len(powers))
 
 
+def spread_about_trend(powers: Sequence[float]) -> float:
+    """Return the same for neighbouring pieces of one window: the scatter about the straight line through them.
+
+    A steady warming moves every piece and is part of what was drawn in the window, not a doubt about it. Below four
+    pieces a line takes too much of what there is, and the plain scatter counts.
+    """
+    n = len(powers)
+    if n < PIECES_FOR_TREND:
+        return spread(powers)
+    mean, middle = statistics.fmean(powers), (n - 1) / 2
+    slope = sum((place - middle) * power for place, power in enumerate(powers)) * 12 / (n * (n * n - 1))
+    left = math.fsum((power - mean - slope * (place - middle)) ** 2 for place, power in enumerate(powers))
+    return student_quantile(0.95, n - 2) * math.sqrt(left / (n - 2)) / mean / math.sqrt(n)
+
+
 def sub_window_s(card: Sensor, seconds: float) -> float | None:
     """Return the length of the sub-windows that a window of `seconds` is cut into, s; None when it has too few."""
     least = max(SUB_LEAST_S, SUB_UPDATES * (card.update_s or 0.0))
@@ -75,12 +91,14 @@ def sub_window_s(card: Sensor, seconds: float) -> float | None:
     return seconds / pieces if pieces >= SUB_FEWEST else None
 
 
-def parts(primary: Entry, view: float | None, powers: Sequence[float], kind: DeviceClass, once: bool) -> Parts:
+def parts(
+    primary: Entry, view: float | None, powers: Sequence[float], kind: DeviceClass, *, pieces: bool, once: bool
+) -> Parts:
     """Put the interval together.
 
     `view` is the sampling part where coverage is below 1 or unknown, `powers` those of the windows (three and more) or
-    of the sub-windows; a single execution (`once`) has no spread. Fewer than three powers leave the device class's
-    assumed spread between rounds (`catalog/references.yaml`), as for times.
+    of the sub-windows of one (`pieces`); a single execution (`once`) has no spread.
+    Fewer than three powers leave the device class's assumed spread between rounds (`catalog/references.yaml`).
     """
     card = primary.card
     components: dict[str, float] = {}
@@ -98,7 +116,9 @@ def parts(primary: Entry, view: float | None, powers: Sequence[float], kind: Dev
     words.append("granularity")
     if not once:
         enough = len(powers) >= SUB_FEWEST
-        components["spread"] = spread(powers) if enough else 2 * assumed_tau(kind)[0] / math.sqrt(max(1, len(powers)))
+        assumed = 2 * assumed_tau(kind)[0] / math.sqrt(max(1, len(powers)))
+        told = spread_about_trend if pieces else spread
+        components["spread"] = told(powers) if enough else assumed
         words.append("spread" if enough else "spread(assumed)")
     return Parts(components, "+".join(words))
 
@@ -110,6 +130,11 @@ def is_assumed(card: Sensor) -> bool:
 
 
 def around(value: float, relative: float, method: str, windows: int, readings: int) -> Interval:
-    """Return the interval of `value` above zero; a low end that would reach zero stops there."""
+    """Return the interval of `value` above zero.
+
+    The class says by how much a reading may miss the truth, so the truth may be `value / (1 - relative)`; the low end
+    is `value * (1 - relative)`, a little below what the same reasoning asks, and stops at zero.
+    """
     low = max(0.0, value * (1 - relative))
-    return Interval(low, value * (1 + relative), 0.95, method, windows, readings)
+    high = value / (1 - relative) if relative <= 0.5 else value * (1 + 2 * relative)
+    return Interval(low, high, 0.95, method, windows, readings)

@@ -329,6 +329,15 @@ def test_a_mean_that_still_holds_the_ramp_is_compared_with_nothing() -> None:
     assert row(settled, "gpu0.average").difference == pytest.approx(0, abs=0.01)
 
 
+def test_a_mean_under_the_name_of_the_present_power_shows_nothing_of_what_moves() -> None:
+    """The oldest call gives 1 s means on many parts: its full coverage says nothing about the counter's."""
+    usage = msgspec.structs.replace(AVERAGE, key="gpu0.instant", kind="instant")
+    energy = ask(Scripted().lines(TRUTH), WINDOW, [COUNTER, usage])
+    assert energy.components["window"] > 0 and row(energy, "gpu0.instant").difference is not None
+    unsettled = ask(Scripted().lines(TRUTH), [window(5, 15, settled_s=0.5)], [COUNTER, usage])
+    assert row(unsettled, "gpu0.instant").difference is None and unsettled.trust == "C"
+
+
 def test_a_cpu_by_its_package_counter() -> None:
     scripted = Scripted("cpu", update_s=0.001, poll_s=0.1, hide=("power_w", "power_average_w"))
     energy = ask(scripted.lines(TRUTH), [window(5, 8, "cpu")], [RAPL], cpu())
