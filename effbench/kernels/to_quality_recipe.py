@@ -56,7 +56,7 @@ RECIPES = (
         "bf16",
         rate=2e-2,
         warmup_steps=50,
-        decay_steps=400,
+        decay_steps=300,
         betas=(0.9, 0.95),
         decay=0.1,
         decay_norms=False,
