@@ -97,11 +97,14 @@ def _algorithm(metrics: Sequence[Metric], facts: SiteFacts | None) -> Link:
     worst = max(flops, key=lambda name: flops[name].quantity.value)
     ratio = flops[worst].quantity.value / flops[best].quantity.value
     told = f"to the same held-out loss {best} needs the least flop, {worst} {ratio:.2f} times as much"
-    used = facts.recipe if facts is not None else ""
+    used = facts.recipe.replace("-", "_") if facts is not None else ""
     if used not in flops:
         known = ", ".join(sorted(flops))
         ask = f"site.yaml names no `recipe` that was measured here ({known})"
         return Link("algorithm", title, "algorithm", "unknown", f"Unknown: {ask}; {told}.")
+    if len({str(m.params.get("target")) for m in flops.values()}) > 1:
+        text = "Unknown: the recipes were trained to different targets, which cannot be compared."
+        return Link("algorithm", title, "algorithm", "unknown", text)
     share = flops[best].quantity.value / flops[used].quantity.value
     interval = _over(flops[best].interval, flops[used].interval) if used != best else None
     text = f"With {used}, {share:.1%} of the flop spent would be enough: {told}."

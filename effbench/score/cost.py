@@ -47,7 +47,7 @@ def per_result(work: Useful, found: Sequence[Boundary], facts: SiteFacts) -> lis
     title = f"Electricity of {work.title}, idle hours not counted"
     lines = [line(f"energy.{work.stem}", title, "energy", f"{facts.currency} {unit}", alone)]
     for scenario, made in totals(work, found, facts).items():
-        full = measured(_rate(work), _each(work, work.rate, scale), f"the rate of {work.title} is unknown")
+        full = measured(rate_words(work), _each(work, work.rate, scale), f"the rate of {work.title} is unknown")
         total = per_amount(made, work, full)
         title = f"{work.title[:1].upper()}{work.title[1:]}, everything paid for"
         key = f"total.{work.stem}.{_slug(scenario)}"
@@ -59,16 +59,18 @@ def amount(work: Useful) -> tuple[str, float, str]:
     """Return the unit of a result in words, what a rate is divided by for it, and the divisor's text for one hour."""
     if work.item == "flop":
         return f"per effective PFLOP-hour ({work.stem.split('.')[1]})", 1e15, "{rate}"
-    return "per 1M tokens", 1e6, "({rate} * 3600)"
+    return ("per 1M tokens", 1e6, "({rate} * 3600)") if work.item == "token" else ("per run", 1.0, "({rate} * 3600)")
 
 
 def _hourly(work: Useful, values: Mapping[str, float]) -> float:
-    """PFLOP-hours, or million tokens, in one hour."""
+    """PFLOP-hours, million tokens or runs in one hour."""
     return values["rate"] * (1.0 if work.item == "flop" else 3600.0)
 
 
-def _rate(work: Useful) -> str:
-    return "PFLOP/s of one accelerator" if work.item == "flop" else "million tokens/s of one accelerator"
+def rate_words(work: Useful) -> str:
+    """Return the rate of one accelerator in words, with its unit."""
+    unit = {"flop": "PFLOP/s", "token": "million tokens/s", "run": "runs/s"}[work.item]
+    return f"{unit} of one accelerator"
 
 
 def _each(work: Useful, rate: float | None, scale: float) -> float | None:
@@ -77,7 +79,7 @@ def _each(work: Useful, rate: float | None, scale: float) -> float | None:
 
 def rate_term(work: Useful) -> Term:
     """Return the rate of one accelerator in its energy window, in PFLOP/s or million tokens/s."""
-    words = f"{_rate(work)} in the energy window"
+    words = f"{rate_words(work)} in the energy window"
     return measured(words, _each(work, work.window_rate, amount(work)[1]), work.why)
 
 

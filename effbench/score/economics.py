@@ -12,7 +12,7 @@ from effbench.model.scorecard import Metric
 from effbench.model.site import Given, SiteFacts
 from effbench.score.boundary import boundaries, facility_kw
 from effbench.score.carbon import carbon
-from effbench.score.cost import HOURS_PER_YEAR, amount, hourly, per_amount, per_result, rate_term
+from effbench.score.cost import HOURS_PER_YEAR, amount, hourly, per_result, rate_term, rate_words
 from effbench.score.tariff import tariff_lines
 from effbench.score.useful import Useful, useful
 from effbench.score.worked import Sum, given, line, measured
@@ -51,9 +51,13 @@ def _useful_hours(facts: SiteFacts) -> CostLine:
 def _throughput(work: Useful, found: Sequence[Boundary], facts: SiteFacts) -> list[CostLine]:
     """Useful throughput of a year, and per kWh of the facility by both denominators."""
     unit, scale, _ = amount(work)
-    results = unit.removeprefix("per ").replace("PFLOP-hour", "PFLOP-hours").replace("1M tokens", "million tokens")
-    words = "PFLOP/s of one accelerator" if work.item == "flop" else "million tokens/s of one accelerator"
-    each = measured(words, work.rate / work.devices / scale, f"the rate of {work.title} is unknown")
+    results = (
+        unit.removeprefix("per ")
+        .replace("PFLOP-hour", "PFLOP-hours")
+        .replace("1M tokens", "million tokens")
+        .replace("run", "runs")
+    )
+    each = measured(rate_words(work), work.rate / work.devices / scale, f"the rate of {work.title} is unknown")
     hours = 1.0 if work.item == "flop" else 3600.0
     terms = {
         "rate": each,
@@ -65,15 +69,17 @@ def _throughput(work: Useful, found: Sequence[Boundary], facts: SiteFacts) -> li
     title = f"Useful throughput-hours of {work.title} in a year"
     lines = [line(f"throughput.{work.stem}.year", title, "throughput", f"{results} per accelerator-year", year)]
     for name, kilowatts in (("measured", facility_kw(work, found, facts)), ("provisioned", _provisioned_kw(facts))):
-        made = per_amount(kilowatts, work, rate_term(work) if name == "measured" else each)
-        inverse = Sum(f"1 / ({made.text})", _inverse(made), made.terms)
+        rate = rate_term(work) if name == "measured" else each
+        made = Sum(
+            f"{{rate}} * {hours:g} / ({kilowatts.text})", _over(kilowatts, hours), {"rate": rate, **kilowatts.terms}
+        )
         title = f"{work.title[:1].upper()}{work.title[1:]} per {name} kWh of the facility"
-        lines.append(line(f"throughput.{work.stem}.{name}", title, "throughput", f"{results} per kWh", inverse))
+        lines.append(line(f"throughput.{work.stem}.{name}", title, "throughput", f"{results} per kWh", made))
     return lines
 
 
-def _inverse(made: Sum) -> Callable[[Mapping[str, float]], float]:
-    return lambda v: 1 / made.formula(v)
+def _over(kilowatts: Sum, hours: float) -> Callable[[Mapping[str, float]], float]:
+    return lambda v: v["rate"] * hours / kilowatts.formula(v)
 
 
 def _provisioned_kw(facts: SiteFacts) -> Sum:

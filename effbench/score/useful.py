@@ -1,4 +1,4 @@
-"""The useful work of a run that money and carbon are counted per: matrix products by dtype, training, answering."""
+"""The useful work that money and carbon are counted per: products by dtype, training, answering, a run to quality."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -10,6 +10,7 @@ from effbench.model.quantity import Interval
 from effbench.model.record import USABLE, Measurement, Record
 from effbench.model.scorecard import Metric
 
+QUALITY = "quality.to_quality."
 # Which work stands for the device when there is room for one only: a whole step first, then products by dtype.
 FIRST = ("train_step", "gemm.bf16", "gemm.fp16", "gemm.tf32", "gemm.fp32", "gemm.fp64")
 
@@ -19,15 +20,15 @@ class Useful(msgspec.Struct, frozen=True):
 
     Attributes:
         stem: the middle of its power keys: `gemm.bf16`, `train_step`, `decode.b8`.
-        rate: flop/s or token/s, summed over `devices`.
+        rate: flop/s, token/s or whole training runs to quality per s, summed over `devices`.
         watts: power of the devices in their energy windows, summed, W; absent with `why`.
-        window_rate: flop/s or token/s in those same windows, so that energy per work is of one measurement.
+        window_rate: the rate in those same windows, so that energy per work is of one measurement.
         energies: the energy figures behind `watts`, one per device.
     """
 
     stem: str
     title: str
-    item: Literal["flop", "token"]
+    item: Literal["flop", "token", "run"]
     devices: int
     rate: float
     watts: float | None = None
@@ -49,6 +50,7 @@ def useful(metrics: Sequence[Metric], record: Record) -> list[Useful]:
         rate = sum(m.quantity.value for m in mine)
         if rate > 0:
             found.append(_powered(Useful(stem, title, item, len(mine), rate), mine, metrics, record))
+    found += [work for key in dict.fromkeys(m.key for m in metrics) if (work := _to_quality(key, metrics, record))]
     return sorted(found, key=lambda u: (FIRST.index(u.stem) if u.stem in FIRST else len(FIRST), u.stem))
 
 
@@ -68,6 +70,29 @@ def _of_all(metrics: Sequence[Metric], key: str, devices: Sequence[str]) -> list
     """The usable metric of each device, or None when one has none: half a node is no node."""
     mine = {m.device: m for m in metrics if m.key == key and m.status in USABLE}
     return [mine[device] for device in devices] if devices and all(device in mine for device in devices) else None
+
+
+def _to_quality(key: str, metrics: Sequence[Metric], record: Record) -> Useful | None:
+    """Whole training runs of one recipe to the stated loss: what they cost is the recipe's efficiency."""
+    if not key.startswith(QUALITY) or not key.endswith(".time"):
+        return None
+    recipe = key.removeprefix(QUALITY).removesuffix(".time")
+    times = _of_all(metrics, key, record.plan.devices)
+    if times is None or any(m.quantity.value <= 0 for m in times):
+        return None
+    rate = sum(1 / m.quantity.value for m in times)
+    work = Useful(f"quality.{recipe}", f"a training run to quality, {recipe}", "run", len(times), rate)
+    joules = _of_all(metrics, f"{QUALITY}{recipe}.joules", record.plan.devices)
+    if joules is None or any(m.interval is None for m in joules):
+        return msgspec.structs.replace(work, why=_why(work, times, record))
+    pairs = list(zip(joules, times, strict=True))
+    ends = [(m.interval.low / t.quantity.value, m.interval.high / t.quantity.value) for m, t in pairs if m.interval]
+    return msgspec.structs.replace(
+        work,
+        watts=sum(j.quantity.value / t.quantity.value for j, t in pairs),
+        watts_interval=Interval(sum(low for low, _ in ends), sum(high for _, high in ends), method="sum over devices"),
+        window_rate=rate,
+    )
 
 
 def _powered(work: Useful, rates: Sequence[Metric], metrics: Sequence[Metric], record: Record) -> Useful:

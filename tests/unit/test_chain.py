@@ -102,6 +102,11 @@ def test_the_recipe_in_use_must_be_one_that_was_measured() -> None:
     assert link(whole(SITE, both), "algorithm").share is None, "another recipe than the measured ones"
     one = link(whole(msgspec.structs.replace(SITE, recipe="slow"), both[:1]), "algorithm")
     assert one.share is None and "fewer than two" in one.explanation
+    named = msgspec.structs.replace(SITE, recipe="bf16-fast")
+    assert link(whole(named, quality(slow=4e12, bf16_fast=1e12)), "algorithm").share == 1.0, "keys write - as _"
+    other = [msgspec.structs.replace(m, params={"target": n}) for n, m in enumerate(both)]
+    told = link(whole(msgspec.structs.replace(SITE, recipe="slow"), other), "algorithm")
+    assert told.share is None and "different targets" in told.explanation
     bad = [msgspec.structs.replace(m, status="invalid") for m in both]
     assert link(whole(msgspec.structs.replace(SITE, recipe="slow"), bad), "algorithm").share is None
 

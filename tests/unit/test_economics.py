@@ -254,6 +254,18 @@ def test_a_node_factor_instead_of_watts() -> None:
     assert ends(of(site), "energy.hour") == (pytest.approx(0.28125), pytest.approx(0.375))
 
 
+def test_a_training_run_to_quality_has_its_cost_and_carbon_by_hand() -> None:
+    time, joules = metric("quality.to_quality.fast.time", 100.0), metric("quality.to_quality.fast.joules", 60_000.0)
+    found = of(metrics=[time, joules])
+    # 600 W and 100 W beside it, times 1.25: 0.875 kW; 36 runs an hour.
+    assert ends(found, "energy.quality.fast")[0] == pytest.approx(0.21875 / 36)
+    assert ends(found, "carbon.quality.fast.location")[0] == pytest.approx(0.875 * 400 / 36)
+    assert ends(found, "total.quality.fast.rented")[0] == pytest.approx(6 / 36)
+    assert line(found, "total.quality.fast.rented").unit == "XTS per run"
+    unpowered = of(metrics=[time])
+    assert line(unpowered, "carbon.quality.fast.location").absent and line(unpowered, "total.quality.fast.rented").value
+
+
 def test_energy_and_total_are_never_one_line() -> None:
     kinds = {c.key: c.kind for c in of().lines}
     assert all((kinds[k] == "energy") == k.startswith("energy.") for k in kinds)
