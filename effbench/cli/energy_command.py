@@ -1,18 +1,22 @@
 """`effbench energy -- COMMAND`: runs a command of the user's and says what energy every device took meanwhile."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
+from effbench.catalog.site import calibrated, load_site
 from effbench.cli import options
-from effbench.model.energy import Energy
+from effbench.model.energy import Energy, Sensor
 from effbench.model.error import InputError
 from effbench.model.finding import Finding
+from effbench.model.site import SiteFacts
 from effbench.report import format as fmt
 from effbench.run import metered, metering
 from effbench.run.engine import environment_for_children
+from effbench.score.spent import spent
 
 NO_FIGURE = 3
 STDERR = 2
@@ -31,18 +35,32 @@ STDERR = 2
     help="A wall meter's CSV log that is written while the command runs.",
 )
 @click.option("--uncertainty", metavar="SHARE", help='Of the meter, such as "1 %", when the log does not say it.')
+@click.option(
+    "--site",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="site.yaml: calibrates the sensors, and adds electricity and carbon to what a person reads.",
+)
 def command(
-    words: tuple[str, ...], as_json: bool, require: bool, device: str, log: Path | None, uncertainty: str | None
+    words: tuple[str, ...],
+    as_json: bool,
+    require: bool,
+    device: str,
+    log: Path | None,
+    uncertainty: str | None,
+    site: Path | None,
 ) -> int:
     """Run COMMAND and measure the energy of every GPU and the CPU while it runs.
 
     COMMAND keeps its stdin, stdout and stderr (with --json its stdout goes to stderr), Ctrl-C and SIGTERM are its own,
     and its exit status is this command's: 128+n for signal n, 127 when it is not found, 126 when it cannot be executed.
     """
+    facts = load_site(site) if site is not None else None
     children = environment_for_children(options.environment())
     node = metered.look(children, device)
     stdout = STDERR if as_json else None
-    done = metered.run(metered.Order(list(words), options.environment(), children, stdout), node)
+    order = metered.Order(list(words), options.environment(), children, stdout, _calibration(facts, node))
+    done = metered.run(order, node)
     if log is not None and not done.refused:
         done = _with_meter(done, log, uncertainty)
     findings = _findings(done)
@@ -52,7 +70,7 @@ def command(
         options.say(f"effbench: {done.refused}")
         return done.exit_status
     if not as_json:
-        options.say("\n".join(_lines(words, done, findings)))
+        options.say("\n".join(_lines(words, done, findings, facts)))
     if require and not any(energy.energy for energy in done.energies):
         options.say(f"effbench: no device gave a figure; the command itself ended with status {done.exit_status}")
         return NO_FIGURE
@@ -67,6 +85,14 @@ def _with_meter(done: metered.Metered, log: Path, uncertainty: str | None) -> me
         told = Finding("meter-unusable", "warning", str(error), device="node")
         absent = Energy("node", "absent", str(error), "mend the log, then run the command again", scope="node")
         return msgspec.structs.replace(done, energies=[*done.energies, absent], findings=[*done.findings, told])
+
+
+def _calibration(facts: SiteFacts | None, node: metered.Node) -> Callable[[list[Sensor]], list[Sensor]] | None:
+    """Return what puts the site's gains and offsets into the sensors' cards; None when it gave none."""
+    if facts is None or not facts.calibrations:
+        return None
+    uuids = {a.key: a.uuid for a in node.devices}
+    return lambda sensors: calibrated(sensors, facts, uuids)
 
 
 def _findings(done: metered.Metered) -> list[Finding]:
@@ -105,13 +131,16 @@ def _entry(energy: Energy, sensor: str) -> dict[str, Any]:
     return entry
 
 
-def _lines(words: tuple[str, ...], done: metered.Metered, findings: list[Finding]) -> list[str]:
+def _lines(
+    words: tuple[str, ...], done: metered.Metered, findings: list[Finding], facts: SiteFacts | None
+) -> list[str]:
     """Write the result for a person."""
     took = fmt.duration(done.duration_s)
     lines = [f"effbench: {fmt.clean(words[0])} took {took} and ended with status {done.exit_status}"]
     names = {a.key: a.name for a in done.devices} | {"node": "wall meter"}
     for energy in done.energies:
         lines += _device(energy, fmt.clean(names.get(energy.device, "")), _sensor(energy, done))
+        lines += _site(energy, facts)
     if not done.energies:
         lines.append("  no device could be watched")
     if sum(energy.energy is not None for energy in done.energies) > 1:
@@ -133,3 +162,9 @@ def _device(energy: Energy, name: str, sensor: str) -> list[str]:
     if energy.remedy:
         lines.append(f"    do: {energy.remedy}")
     return lines
+
+
+def _site(energy: Energy, facts: SiteFacts | None) -> list[str]:
+    """Write what the energy means by the site's figures, as ranges."""
+    rows = spent(energy, facts) if facts is not None else []
+    return [f"    {row.what}: {row.low:.3g} to {row.high:.3g} {row.unit} ({row.made_of})" for row in rows]
