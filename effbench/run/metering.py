@@ -1,5 +1,6 @@
 """Joins a wall meter's log to what was recorded: to a command that was just run, or to a run's journal."""
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,9 @@ from effbench.run.metered import Metered, figures
 
 __all__ = ["add_to_command", "add_to_run"]
 
+# A logger that writes through once a second or two; one that buffers longer gives no figure here.
+TAIL_S = 5.0
+
 
 def add_to_command(done: Metered, log: Path, uncertainty: str | None) -> Metered:
     """Return `done` with the meter's card, its readings during the command, and the figures that follow.
@@ -24,8 +28,8 @@ def add_to_command(done: Metered, log: Path, uncertainty: str | None) -> Metered
     Raises:
         InputError: the log has mistakes (CatalogError), its clock is off or unknown, or it has nothing of the command.
     """
-    meter = read_log(log, uncertainty)
     start_ns, end_ns = done.window
+    meter = _caught_up(log, uncertainty, done.utc_ns + end_ns - start_ns)
     anchor = meter_clock.Anchor(start_ns, done.utc_ns, end_ns)
     if not meter_clock.overlaps(meter, anchor):
         raise InputError(f"{log}: the log has no two readings while the command ran; {_span(meter)}")
@@ -38,6 +42,16 @@ def add_to_command(done: Metered, log: Path, uncertainty: str | None) -> Metered
         findings=[*done.findings, *meter.findings, checked],
     )
     return msgspec.structs.replace(joined, energies=figures(joined))
+
+
+def _caught_up(log: Path, uncertainty: str | None, end_utc_ns: int) -> Meter:
+    """Read a log that is still being written, once it holds the end of the command; or as it is after a few seconds."""
+    deadline = time.monotonic() + TAIL_S
+    meter = read_log(log, uncertainty)
+    while meter.points[-1].utc_ns < end_utc_ns and time.monotonic() < deadline:
+        time.sleep(TAIL_S / 10)
+        meter = read_log(log, uncertainty)
+    return meter
 
 
 def add_to_run(source: Path, log: Path, target: Path, uncertainty: str | None) -> int:

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from effbench import api
-from effbench.model.event import Sensed, Started, Telemetry, Window
+from effbench.model.energy import Sensor
+from effbench.model.event import Event, Sensed, Started, Telemetry, Window
 from effbench.run import journal, metered, metering
 from tests.unit.command_line import ARTEFACTS, call, contents
 
@@ -128,6 +129,31 @@ def test_a_gap_in_a_window_leaves_no_reading_there_and_names_the_line(run_folder
     assert not [t for t in times if window.start_ns <= t <= window.t_ns]
 
 
+def test_the_ledger_of_the_run_gains_the_meter(run_folder: Path, tmp_path: Path) -> None:
+    card = Sensor("gpu0.instant", "gpu0", "instant", "gpu", "W", "power_w", "made up", update_s=0.1, coverage=1.0)
+    real = tmp_path / "real"
+    real.mkdir()
+    writer = journal.JournalWriter(real / JOURNAL)
+    for member in journal.members([*map(_unsimulated, journal.read(run_folder / JOURNAL).events)]):
+        writer.write([*member[:-1], Sensed(member[-1].t_ns, [card]), member[-1]])
+    writer.close()
+    assert call("meter", real, meter_log(tmp_path), "-o", tmp_path / "m").code == 0
+    (idle,) = api.record_of(tmp_path / "m").idle
+    rows = {row.sensor: row for row in idle.energy.ledger}
+    assert {row.sensor for row in rows.values() if row.joules is not None} == {"gpu0.instant", "node.meter"}
+    gpu_j = sum(steps(10 + i / 10) / 10 for i in range(1000))
+    assert rows["gpu0.instant"].joules == pytest.approx(gpu_j, rel=0.01)
+    assert rows["node.meter"].joules == pytest.approx(gpu_j + 250 * 100, rel=0.02)
+    assert rows["gpu0.instant"].primary and not rows["node.meter"].primary
+
+
+def _unsimulated(event: Event) -> Event:
+    if not isinstance(event, Started):
+        return event
+    parts = [msgspec.structs.replace(a, simulated=False) for a in event.inventory.accelerators]
+    return msgspec.structs.replace(event, inventory=msgspec.structs.replace(event.inventory, accelerators=parts))
+
+
 # ---- a command and its meter ------------------------------------------------------------------------------------
 
 
@@ -167,7 +193,8 @@ def test_a_gap_leaves_the_command_without_the_nodes_energy(tmp_path: Path) -> No
     assert node.reason
 
 
-def test_a_log_that_ends_early_gives_none(tmp_path: Path) -> None:
+def test_a_log_that_ends_early_gives_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metering, "TAIL_S", 0.1)
     path = command_log(tmp_path, 20)
     (node,) = metering.add_to_command(command(90), path, None).energies
     assert node.energy is None
@@ -182,3 +209,12 @@ def test_a_meters_log_that_cannot_be_used_costs_no_status(tmp_path: Path) -> Non
     assert "wall.csv:3:1" in node["reason"]
     assert "meter-unusable" in {finding["code"] for finding in done.document["findings"]}
     assert call("energy", "--meter", tmp_path / "none.csv", "--", "true").code == 2
+
+
+def test_a_log_that_is_still_being_written_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = command_log(tmp_path, 90)
+    whole = path.read_text()
+    path.write_text("\n".join(whole.splitlines()[:60]) + "\n")
+    monkeypatch.setattr("time.sleep", lambda seconds: path.write_text(whole))
+    (node,) = metering.add_to_command(command(90), path, None).energies
+    assert node.energy is not None
