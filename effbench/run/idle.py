@@ -37,7 +37,7 @@ class Rest:
         """
         if self._watch is None:
             return []
-        cards = self._watch.sensors() if hasattr(self._watch, "sensors") else []
+        cards = self._watch.sensors()
         self._sensors = cards if self._calibrate is None else self._calibrate(cards)
         sensed = Sensed(time.monotonic_ns(), self._sensors)
         asked = self._plan.idle

@@ -14,8 +14,11 @@ from effbench.model.record import USABLE, Measurement, Record
 from effbench.model.scorecard import DeviceCard, Metric, Scorecard
 from effbench.model.site import SiteFacts
 from effbench.model.unit import Unit
+from effbench.score.chain import chain
 from effbench.score.derive import Derived, Source, against_reference, derive, fractions
+from effbench.score.economics import economics
 from effbench.score.power import power
+from effbench.score.quality import to_quality
 from effbench.score.waterfall import waterfall
 
 READ_BANDWIDTH = "memory.stream.read.bandwidth"
@@ -33,11 +36,13 @@ def score(record: Record, facts: SiteFacts | None = None) -> Scorecard:
     headlines = _headlines(derived)
     per_device = _with_shares([*derived, *headlines], findings)
     per_device += _checked_power(record, per_device)
+    per_device += to_quality(record, findings)
     per_device += _health(record)
     accelerators = _accelerators(record)
     metrics = [*_aggregates(per_device, record.plan.devices), *per_device]
     gemms = [*derived, *headlines]
     falls = [fall for key in record.plan.devices if (fall := waterfall(gemms, key)) is not None]
+    money = economics(per_device, record, facts) if facts is not None else None
     return Scorecard(
         schema="effbench.scorecard/1",
         subject=_subject(record),
@@ -51,6 +56,8 @@ def score(record: Record, facts: SiteFacts | None = None) -> Scorecard:
         suite=record.plan.suite,
         started_at=record.started_at,
         waterfalls=falls,
+        chains=[chain(fall, per_device, facts, money) for fall in falls],
+        economics=money,
         outcome=record.outcome,
         simulated=record.simulated,
         ended_at=record.ended_at,
