@@ -30,13 +30,13 @@ def facility_kw(work: Useful, found: Sequence[Boundary], facts: SiteFacts) -> Su
     `found` are the `boundaries` of the same work. Where one of them is unknown, so is the sum.
     """
     node, n, of_all = of(found, "node"), float(work.devices), 1.0
-    terms = {"watts": measured(f"W of the accelerators in {work.title}", work.watts, work.why)}
+    terms = {"watts": measured(f"W of the accelerators in {work.title}", work.watts, work.why, work.disturbed)}
     text = "{watts}"
     if node.watts is None:
         if work.watts is not None:
             terms["node"] = Term("node power", None, basis="unknown", missing=_bare(node))
     elif node.basis == "measured":
-        terms["watts"] = measured("W of the node", node.watts.value, "")
+        terms["watts"] = measured("W of the node", node.watts.value, "", work.disturbed)
     elif facts.node is not None and facts.node.factor is not None:
         terms["factor"] = given("node factor", facts.node.factor, "node.factor")
         text = "{watts} * {factor}"
@@ -67,7 +67,7 @@ def _device(work: Useful) -> Boundary:
     if work.watts is None:
         return Boundary("device", _TITLES["device"], "measured", "unknown", f"Unknown: {work.why}.")
     alone = "" if work.devices == 1 else f", the sum of {work.devices} measured one after another"
-    text = f"Measured while {work.title} ran{alone}."
+    text = f"Measured while {work.title} ran{alone}{', disturbed by foreign load' if work.disturbed else ''}."
     return Boundary(
         "device",
         _TITLES["device"],

@@ -47,7 +47,9 @@ def per_result(work: Useful, found: Sequence[Boundary], facts: SiteFacts) -> lis
     title = f"Electricity of {work.title}, idle hours not counted"
     lines = [line(f"energy.{work.stem}", title, "energy", f"{facts.currency} {unit}", alone)]
     for scenario, made in totals(work, found, facts).items():
-        full = measured(rate_words(work), _each(work, work.rate, scale), f"the rate of {work.title} is unknown")
+        full = measured(
+            rate_words(work), _each(work, work.rate, scale), f"the rate of {work.title} is unknown", work.disturbed
+        )
         total = per_amount(made, work, full)
         title = f"{work.title[:1].upper()}{work.title[1:]}, everything paid for"
         key = f"total.{work.stem}.{_slug(scenario)}"
@@ -80,7 +82,7 @@ def _each(work: Useful, rate: float | None, scale: float) -> float | None:
 def rate_term(work: Useful) -> Term:
     """Return the rate of one accelerator in its energy window, in PFLOP/s or million tokens/s."""
     words = f"{rate_words(work)} in the energy window"
-    return measured(words, _each(work, work.window_rate, amount(work)[1]), work.why)
+    return measured(words, _each(work, work.window_rate, amount(work)[1]), work.why, work.disturbed)
 
 
 def electricity(work: Useful, found: Sequence[Boundary], facts: SiteFacts) -> Sum:

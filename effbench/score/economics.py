@@ -57,7 +57,9 @@ def _throughput(work: Useful, found: Sequence[Boundary], facts: SiteFacts) -> li
         .replace("1M tokens", "million tokens")
         .replace("run", "runs")
     )
-    each = measured(rate_words(work), work.rate / work.devices / scale, f"the rate of {work.title} is unknown")
+    each = measured(
+        rate_words(work), work.rate / work.devices / scale, f"the rate of {work.title} is unknown", work.disturbed
+    )
     hours = 1.0 if work.item == "flop" else 3600.0
     terms = {
         "rate": each,

@@ -23,6 +23,7 @@ class Useful(msgspec.Struct, frozen=True):
         rate: flop/s, token/s or whole training runs to quality per s, summed over `devices`.
         watts: power of the devices in their energy windows, summed, W; absent with `why`.
         window_rate: the rate in those same windows, so that energy per work is of one measurement.
+        disturbed: whether one of the figures is suspect.
         energies: the energy figures behind `watts`, one per device.
     """
 
@@ -35,6 +36,7 @@ class Useful(msgspec.Struct, frozen=True):
     watts_interval: Interval | None = None
     window_rate: float | None = None
     why: str = ""
+    disturbed: bool = False
     energies: list[Energy] = []
 
 
@@ -49,7 +51,8 @@ def useful(metrics: Sequence[Metric], record: Record) -> list[Useful]:
         stem, title, item = named
         rate = sum(m.quantity.value for m in mine)
         if rate > 0:
-            found.append(_powered(Useful(stem, title, item, len(mine), rate), mine, metrics, record))
+            plain = Useful(stem, title, item, len(mine), rate, disturbed=_disturbed(mine))
+            found.append(_powered(plain, mine, metrics, record))
     found += [work for key in dict.fromkeys(m.key for m in metrics) if (work := _to_quality(key, metrics, record))]
     return sorted(found, key=lambda u: (FIRST.index(u.stem) if u.stem in FIRST else len(FIRST), u.stem))
 
@@ -81,7 +84,14 @@ def _to_quality(key: str, metrics: Sequence[Metric], record: Record) -> Useful |
     if times is None or any(m.quantity.value <= 0 for m in times):
         return None
     rate = sum(1 / m.quantity.value for m in times)
-    work = Useful(f"quality.{recipe}", f"a training run to quality, {recipe}", "run", len(times), rate)
+    work = Useful(
+        f"quality.{recipe}",
+        f"a training run to quality, {recipe}",
+        "run",
+        len(times),
+        rate,
+        disturbed=_disturbed(times),
+    )
     joules = _of_all(metrics, f"{QUALITY}{recipe}.joules", record.plan.devices)
     if joules is None or any(m.interval is None for m in joules):
         return msgspec.structs.replace(work, why=_why(work, times, record))
@@ -92,6 +102,7 @@ def _to_quality(key: str, metrics: Sequence[Metric], record: Record) -> Useful |
         watts=sum(j.quantity.value / t.quantity.value for j, t in pairs),
         watts_interval=Interval(sum(low for low, _ in ends), sum(high for _, high in ends), method="sum over devices"),
         window_rate=rate,
+        disturbed=_disturbed([*joules, *times]),
     )
 
 
@@ -114,8 +125,13 @@ def _powered(work: Useful, rates: Sequence[Metric], metrics: Sequence[Metric], r
             sum(i.low for i in intervals), sum(i.high for i in intervals), method="sum over the devices"
         ),
         window_rate=sum(w.quantity.value * j.quantity.value for w, j in zip(watts, joules, strict=True)),
+        disturbed=work.disturbed or _disturbed([*watts, *joules]),
         energies=[by_trial[name] for metric in watts for name in metric.evidence if name in by_trial],
     )
+
+
+def _disturbed(metrics: Sequence[Metric]) -> bool:
+    return any(m.status == "suspect" for m in metrics)
 
 
 def _why(work: Useful, rates: Sequence[Metric], record: Record) -> str:

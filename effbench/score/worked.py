@@ -42,11 +42,14 @@ def given(words: str, figure: Given | None, field: str) -> Term:
     return Term(words, figure.range, figure.cite, figure.basis)
 
 
-def measured(words: str, value: float | None, missing: str) -> Term:
-    """A figure of this run; None or not above zero is missing, because it is divided by or paid for."""
+def measured(words: str, value: float | None, missing: str, disturbed: bool = False) -> Term:
+    """A figure of this run; None or not above zero is missing, because it is divided by or paid for.
+
+    `disturbed` figures are shown, and their workings say so.
+    """
     if value is None or value <= 0:
         return Term(words, None, missing=missing, basis="unknown")
-    return Term(words, Range(value, value), "measured in this run", "measured")
+    return Term(words, Range(value, value), "measured in this run" + (", disturbed" if disturbed else ""), "measured")
 
 
 def line(key: str, title: str, kind: Kind, unit: str, made: Sum, scenario: str = "") -> CostLine:

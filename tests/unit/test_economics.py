@@ -213,6 +213,14 @@ def test_invalid_and_foreign_figures_are_no_ground_for_money() -> None:
     assert not [c for c in of(metrics=[*slow, *powers()]).lines if "gemm" in c.key]
 
 
+def test_disturbed_figures_are_shown_and_say_so() -> None:
+    shaky = [m if m.key != "power.train_step.watts" else msgspec.structs.replace(m, status="suspect") for m in powers()]
+    found = of(metrics=[*rates(), *shaky])
+    assert "measured in this run, disturbed" in line(found, "energy.hour").workings
+    assert "disturbed" in boundary(found, "device").explanation
+    assert "disturbed" not in line(found, "energy.gemm.bf16").workings
+
+
 def test_two_devices_share_the_node_and_cost_the_same_each() -> None:
     metrics = [m for name in ("gpu0", "gpu1") for m in (*rates(name), *powers(name))]
     found = of(metrics=metrics, done=run("gpu0", "gpu1"))

@@ -1,10 +1,14 @@
 """A site's own figures: every mistake is told at its place with its fix, and what is not said stays absent."""
 
+import copy
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from effbench.catalog.grid import grid, intensity
 from effbench.catalog.quantities import per
@@ -51,6 +55,26 @@ def test_the_example_is_read() -> None:
     ]
     assert site.node is not None and site.node.provisioned_w is not None and site.node.provisioned_w.low == 4000.0
     assert site.calibrations[0].offset_w == -2.0
+
+
+def leaves(value: Any, where: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [where, *(found for name, item in inner for found in leaves(item, (*where, name)))]
+
+
+@pytest.mark.parametrize("junk", [None, 3, [[]], {"x": 1}, "", "-1 /h"])
+def test_junk_anywhere_is_a_message_and_never_a_traceback(load: Any, junk: Any) -> None:
+    good = yaml.safe_load(GOOD)
+    for where in leaves(good)[1:]:
+        document = copy.deepcopy(good)
+        parent = document
+        for name in where[:-1]:
+            parent = parent[name]
+        parent[where[-1]] = junk
+        try:
+            load(json.dumps(document))  # which is YAML
+        except CatalogError as error:
+            assert all(re.match(r".*s\.yaml:\d+:\d+: .{12}", problem) for problem in error.problems), error.problems
 
 
 def test_three_fields_are_enough_and_nothing_gets_a_default(load: Any) -> None:
