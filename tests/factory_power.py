@@ -315,7 +315,7 @@ def economics(given: bool = True) -> Economics:
         facility = Boundary("facility", "Facility", "measured", "unknown", "site.yaml gives no PUE.")
         lines = [
             CostLine(
-                "energy.pflop_hour",
+                "energy.gemm.bf16",
                 "Energy of compute",
                 "energy",
                 "currency per effective PFLOP-hour",
@@ -323,10 +323,10 @@ def economics(given: bool = True) -> Economics:
                 absent="site.yaml gives no tariff: add tariff, with date and source",
             ),
             CostLine(
-                "total.pflop_hour", "Compute", "total", "currency per effective PFLOP-hour", "unknown", absent=ask
+                "total.gemm.bf16.bought", "Compute", "total", "currency per effective PFLOP-hour", "unknown", absent=ask
             ),
             CostLine(
-                "carbon.tokens",
+                "carbon.train_step.location",
                 "Training",
                 "carbon",
                 "gCO2e per 1M tokens",
@@ -338,7 +338,7 @@ def economics(given: bool = True) -> Economics:
     pflop, tokens = "EUR per effective PFLOP-hour", "EUR per 1M tokens"
     lines = [
         CostLine(
-            "energy.pflop_hour",
+            "energy.gemm.bf16",
             "Compute, bf16",
             "energy",
             pflop,
@@ -347,7 +347,7 @@ def economics(given: bool = True) -> Economics:
             workings="1.31 kW x 1.52 x PUE 1.30 x 0.142 EUR/kWh / 1.310 PFLOP/s = 0.281 EUR",
         ),
         CostLine(
-            "energy.tokens",
+            "energy.train_step",
             "Training",
             "energy",
             tokens,
@@ -356,7 +356,7 @@ def economics(given: bool = True) -> Economics:
             workings="0.01085 J x 1.52 x 1.30 x 1e6 / 3.6e6 x 0.142 EUR/kWh",
         ),
         CostLine(
-            "total.pflop_hour",
+            "total.gemm.bf16.bought",
             "Compute, bf16",
             "total",
             pflop,
@@ -366,7 +366,7 @@ def economics(given: bool = True) -> Economics:
             "(320000 EUR / life + energy + staff) / useful hours",
         ),
         CostLine(
-            "total.tokens",
+            "total.train_step.bought",
             "Training",
             "total",
             tokens,
@@ -374,9 +374,9 @@ def economics(given: bool = True) -> Economics:
             Range(0.0214, 0.0338),
             "depreciation over 4 to 6 years",
         ),
-        CostLine("total.rent", "Compute, bf16", "total", pflop, "unknown", scenario="rent", absent=ask),
+        CostLine("total.gemm.bf16.rented", "Compute, bf16", "total", pflop, "unknown", scenario="rent", absent=ask),
         CostLine(
-            "carbon.tokens",
+            "carbon.train_step.location",
             "Training",
             "carbon",
             "gCO2e per 1M tokens",

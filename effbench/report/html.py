@@ -17,6 +17,7 @@ from effbench.report import (
     view,
     view_chain,
     view_evidence,
+    view_money,
     words,
 )
 from effbench.report.charts import px
@@ -120,9 +121,8 @@ def _power(shown: View) -> dict[str, Any]:
         "power_wide": "" if record is None else Markup(charts_power.draw(record, WIDE, "wide")),
         "power_narrow": "" if record is None else Markup(charts_power.draw(record, NARROW, "narrow")),
         "power_devices": [] if record is None else [lane.device for lane in charts_power.lanes(record)],
-        "costs": view_chain.leading(shown.money) if shown.money else [],
         "no_chain": view_chain.NO_CHAIN,
-        "no_site": (view_chain.NO_SITE, view_chain.NO_SITE_DO),
+        "no_site": (view_money.NO_SITE, view_money.NO_SITE_DO),
         "trusts": [(letter, text, tone) for letter, (text, tone) in words.TRUSTS.items()],
     }
 

@@ -5,11 +5,12 @@ import re
 from effbench.model.grade import Grade
 from effbench.model.record import Record
 from effbench.model.scorecard import Scorecard
-from effbench.report import format, view, view_chain, words
+from effbench.report import format, view, view_chain, view_money, words
 from effbench.report.view import View
-from effbench.report.view_chain import ChainView, MoneyView
+from effbench.report.view_chain import ChainView
 from effbench.report.view_judged import DomainView, FindingGroup, ReasonView, WaterfallView
 from effbench.report.view_metrics import MetricView
+from effbench.report.view_money import MoneyView
 from effbench.report.view_power import PowerView
 
 MEDIA_TYPE = "text/markdown"
@@ -87,14 +88,14 @@ def _chain(chain: ChainView) -> list[str]:
 def _money(money: MoneyView | None) -> list[str]:
     """Write money and carbon line by line, energy cost and total cost apart; unknown ones say what to give."""
     if money is None:
-        return [f"Money and carbon: unknown. {view_chain.NO_SITE} {view_chain.NO_SITE_DO}", ""]
+        return [f"Money and carbon: unknown. {escaped(view_money.NO_SITE)} {escaped(view_money.NO_SITE_DO)}", ""]
     rows = []
-    for title, lines in money.groups:
-        for line in lines:
+    for group in money.groups:
+        for line in group.lines:
             of = f"{line.title} ({line.scenario})" if line.scenario else line.title
-            value = f"**{line.value}**" if line.value else "unknown"
-            rows.append([title, escaped(of), value, escaped(line.unit), line.basis, escaped(line.absent)])
-    return _table(["Cost", "Of", "Value", "Unit", "Basis", "What is missing"], rows) if rows else []
+            rows.append([group.title, escaped(of), f"**{line.value}**", escaped(line.unit), line.basis])
+        rows += [[group.title, escaped(what), "unknown", escaped(why), "unknown"] for what, why in group.absent]
+    return _table(["Cost", "Of", "Value", "Unit, or what is missing", "Basis"], rows) if rows else []
 
 
 def _power(power: PowerView) -> list[str]:

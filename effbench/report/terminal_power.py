@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from effbench.report import format, view_chain
+from effbench.report import format, view_chain, view_money
 from effbench.report.cells import STYLES, grid, heading, styled
 from effbench.report.view import View
 from effbench.report.view_chain import ChainView
@@ -85,17 +85,17 @@ def costs(shown: View) -> "list[RenderableType]":
     """Write at most four lines of money and carbon, energy cost and total cost apart; unknown ones say what to give."""
     table = grid(("left", None), ("left", 1))
     if shown.money is None:
-        table.add_row("  Cost", styled(("unknown. ", "bold"), (f"{view_chain.NO_SITE} {view_chain.NO_SITE_DO}", "dim")))
+        table.add_row("  Cost", styled(("unknown. ", "bold"), (f"{view_money.NO_SITE} {view_money.NO_SITE_DO}", "dim")))
         return [table]
-    columns = view_chain.leading(shown.money)
-    picked = [(title, line) for rank in range(2) for title, lines in columns for line in lines[rank : rank + 1]]
-    for title, line in picked[:COSTS_MAX]:
-        what = ", ".join(part for part in (line.title, line.scenario, line.basis) if part)
-        if line.value:
-            table.add_row(f"  {title}", styled((line.value, "bold"), (f" {line.unit}", ""), (f"  {what}", "dim")))
-        else:
-            table.add_row(f"  {title}", styled(("unknown. ", "bold"), (f"{line.unit}: {line.absent}", "dim")))
-    return [table] if picked else []
+    for result in shown.money.results[:1]:
+        picked = [(title, line) for title, lines in result.columns for line in lines]
+        for title, line in picked[:COSTS_MAX]:
+            what = ", ".join(part for part in (line.scenario, line.basis) if part)
+            if line.value:
+                table.add_row(f"  {title}", styled((line.value, "bold"), (f" {line.unit}", ""), (f"  {what}", "dim")))
+            else:
+                table.add_row(f"  {title}", styled(("unknown. ", "bold"), (f"{line.unit}: {line.absent}", "dim")))
+    return [table] if shown.money.results else []
 
 
 def blocks(shown: View, width: int, unicode: bool) -> "list[RenderableType]":

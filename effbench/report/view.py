@@ -8,8 +8,8 @@ import msgspec
 from effbench.model.grade import Grade
 from effbench.model.record import Record
 from effbench.model.scorecard import Scorecard
-from effbench.report import format, view_chain, view_metrics, view_power, words
-from effbench.report.view_chain import ChainView, MoneyView
+from effbench.report import format, view_chain, view_metrics, view_money, view_power, words
+from effbench.report.view_chain import ChainView
 from effbench.report.view_judged import (
     DomainView,
     FindingGroup,
@@ -21,6 +21,7 @@ from effbench.report.view_judged import (
     waterfall_view,
 )
 from effbench.report.view_metrics import MetricView
+from effbench.report.view_money import MoneyView
 from effbench.report.view_power import PowerView
 
 Document = TypeVar("Document", bound=msgspec.Struct)
@@ -163,6 +164,13 @@ def _by_domain(rows: list[MetricView]) -> list[tuple[str, list[MetricView]]]:
     return [(words.domain(name), mine) for name, mine in grouped if mine]
 
 
+def _chains(card: Scorecard, names: dict[str, str]) -> list[ChainView]:
+    """Lay out every chain below the start that its device's waterfall gives, the one with the least left first."""
+    falls = {fall.device: fall for fall in card.waterfalls}
+    views = [view_chain.chain_view(c, names.get(c.device, ""), falls.get(c.device)) for c in card.chains]
+    return sorted(views, key=lambda chain: chain.last)
+
+
 def build(card: Scorecard, grade: Grade | None, record: Record | None) -> View:
     """Turn the three documents into what is shown. Pure; missing parts stay missing."""
     card = scrubbed(card)
@@ -173,7 +181,6 @@ def build(card: Scorecard, grade: Grade | None, record: Record | None) -> View:
     gates = [reason_view(reason) for reason in grade.gates] if grade else []
     domains = [domain_view(domain) for domain in grade.domains] if grade else []
     falls = [waterfall_view(fall, names.get(fall.device, "")) for fall in card.waterfalls]
-    chains = [view_chain.chain_view(chain, names.get(chain.device, "")) for chain in card.chains]
     outcome, word, sign, tone = _verdict(grade)
     rated = [reason.metric for domain in grade.domains for reason in domain.reasons] if grade else []
     return View(
@@ -194,8 +201,8 @@ def build(card: Scorecard, grade: Grade | None, record: Record | None) -> View:
         facts=_facts(card, grade, record),
         causes=_causes(grade, gates, domains),
         waterfalls=sorted(falls, key=lambda fall: fall.last),
-        chains=sorted(chains, key=lambda chain: chain.last),
-        money=None if card.economics is None else view_chain.money_view(card.economics),
+        chains=_chains(card, names),
+        money=None if card.economics is None else view_money.money_view(card.economics),
         power=view_power.power_view(rows, record),
         gates=gates,
         domains=domains,

@@ -1,4 +1,4 @@
-"""The full chain as it is shown: its links, the boundaries of power, and the lines of money and carbon.
+"""The full chain as it is shown: its links from the rated peak to the facility, and its two sentences.
 
 A link is `unknown` as soon as its basis says so or its share is missing; it has no bar, and every product after it
 is an upper bound. Nothing here fills a gap.
@@ -6,24 +6,16 @@ is an upper bound. Nothing here fills a gap.
 
 import msgspec
 
-from effbench.model.chain import Boundary, Chain, CostLine, Economics, Link, Range
+from effbench.model.chain import Chain, Link
+from effbench.model.scorecard import Waterfall
 from effbench.report import format, words
 
 GROUPS = {"hardware": "Hardware", "algorithm": "Algorithm", "system": "System", "commercial": "Commercial"}
-KINDS = {
-    "energy": "Energy cost",
-    "total": "Total cost",
-    "carbon": "Carbon",
-    "throughput": "Useful throughput",
-    "tariff": "Time of use",
-}
-NO_SITE = "No site figures were given, so there is no money and no carbon here."
-NO_SITE_DO = (
-    "Write a site.yaml with utilisation, PUE, country, price and tariff, each with date and source, and score again."
-)
 NO_CHAIN = "No chain: it starts at a matrix multiply that was measured and verified."
+# What stands above the first link of a chain, by that link's name.
+BEGIN = {"held_clock": "rated peak", "best_gemm": "peak at the held clock"}
+STARTS = ("rated_peak", "held_clock_peak")
 NAMED_MAX = 3  # unknown links named in the sentence
-NO_VALUE = "it does not follow from what was given"
 
 
 class LinkView(msgspec.Struct, frozen=True):
@@ -61,44 +53,6 @@ class ChainView(msgspec.Struct, frozen=True):
     last: float
 
 
-class CostView(msgspec.Struct, frozen=True):
-    """One figure of money or carbon; without a figure, `absent` says what to give."""
-
-    title: str
-    kind: str
-    value: str
-    unit: str
-    basis: str
-    tone: str
-    scenario: str
-    workings: str
-    absent: str
-
-
-class BoundaryView(msgspec.Struct, frozen=True):
-    """Power of the same work at one boundary and against one denominator."""
-
-    title: str
-    denominator: str
-    watts: str
-    factor: str
-    basis: str
-    tone: str
-    explanation: str
-    source: str
-
-
-class MoneyView(msgspec.Struct, frozen=True):
-    """Everything that the site's own figures make of the measured ones, by kind, and those figures themselves."""
-
-    site: str
-    digest: str
-    currency: str
-    boundaries: list[BoundaryView]
-    groups: list[tuple[str, list[CostView]]]
-    given: list[tuple[str, str, str]]
-
-
 def _known(link: Link) -> bool:
     return link.basis != "unknown" and link.share is not None
 
@@ -109,18 +63,51 @@ def _share(link: Link) -> str:
     return format.measured(link.share or 0.0, "1", link.interval, "share")
 
 
-def _links(chain: Chain) -> list[LinkView]:
-    """Lay out the links; the running product is the chain's own, drawn only where it is known."""
-    products = [link.product for link in chain.links if _known(link) and link.product is not None]
-    widest = max([*products, 1.0])
-    found: list[LinkView] = []
-    before: float | None = None
-    bound, group = False, ""
-    for link in chain.links:
+def _start(chain: Chain, fall: Waterfall | None) -> list[LinkView]:
+    """Write what the shares are of: the first stage of the waterfall that has a value, unless the chain has it itself.
+
+    A chain whose first link is the held clock starts at the rated peak above it; without a waterfall nothing is drawn.
+    """
+    first = next((stage for stage in fall.stages if stage.value), None) if fall is not None else None
+    if first is None or first.name not in STARTS or not chain.links or first.name.startswith(chain.links[0].name):
+        return []
+    rated = first.name == "rated_peak"
+    said = f"{format.quantity(first.value or 0.0, 'flop/s')}. {first.explanation}"
+    basis = "given" if rated else "measured"
+    tone = words.BASES[basis]
+    return [
+        LinkView(
+            name=first.name,
+            title=first.title,
+            kind="hardware",
+            group=GROUPS["hardware"],
+            basis=basis,
+            tone=tone,
+            explanation=format.sentence(said),
+            source="",
+            share="",
+            product="100 %",
+            width=1.0,
+            before=None,
+            bound=False,
+            weakest=False,
+        )
+    ]
+
+
+def _links(chain: Chain, fall: Waterfall | None) -> list[LinkView]:
+    """Lay out the links; the running product is the chain's own, drawn only where it is known.
+
+    Commercial links without a share are results, not losses: they stand at the end, among the costs.
+    """
+    found = _start(chain, fall)
+    links = [link for link in chain.links if link.group != "commercial" or link.share is not None]
+    before, group = (1.0, "hardware") if found else (None, "")
+    bound = False
+    for link in links:
         known = _known(link)
         bound = bound or not known
         product = link.product if known else None
-        width = None if product is None else product / widest
         sign = "≤ " if bound else ""
         basis = link.basis if known else "unknown"
         found.append(
@@ -135,14 +122,27 @@ def _links(chain: Chain) -> list[LinkView]:
                 source=link.source,
                 share=_share(link),
                 product="" if product is None else f"{sign}{format.percent(product)}",
-                width=width,
+                width=product,
                 before=before,
                 bound=bound,
                 weakest=known and link.name == chain.weakest,
             )
         )
-        before, group = width if width is not None else before, link.group
-    return found
+        before, group = before if product is None else product, link.group
+    return _scaled(found)
+
+
+def _scaled(links: list[LinkView]) -> list[LinkView]:
+    """Fit the drawing: a product above 1 (a clock held above its rating) is as wide as the drawing."""
+    widest = max([1.0, *(link.width for link in links if link.width is not None)])
+    return [
+        msgspec.structs.replace(
+            link,
+            width=None if link.width is None else link.width / widest,
+            before=None if link.before is None else link.before / widest,
+        )
+        for link in links
+    ]
 
 
 def _lower(title: str) -> str:
@@ -150,14 +150,18 @@ def _lower(title: str) -> str:
     return title if title[1:2].isupper() else title[:1].lower() + title[1:]
 
 
+def _begin(links: list[LinkView]) -> str:
+    """Name what the products are shares of: the start, or what stands above a first link that has a share."""
+    return _lower(links[0].title) if links[0].product == "100 %" else BEGIN.get(links[0].name, _lower(links[0].title))
+
+
 def _end(chain: Chain, links: list[LinkView]) -> str:
     """Say what is left at the end of the chain, as an upper bound where a link is unknown."""
     known = [link for link in links if link.product]
-    if len(known) < 2:
+    if len(known) < 2 or not (links[0].product or links[0].name in BEGIN):
         return "Too few links are known to say what is left at the end."
     unknown = [_lower(link.title) for link in links if link.basis == "unknown"]
-    left = known[-1].product.removeprefix("≤ ")
-    lead = f"{left} of the {_lower(links[0].title)} is left after {_lower(known[-1].title)}"
+    lead = f"{known[-1].product.removeprefix('≤ ')} of the {_begin(links)} reaches the end of the chain"
     if not (unknown or chain.upper_bound):
         return f"{lead}."
     if not unknown:
@@ -170,9 +174,9 @@ def _end(chain: Chain, links: list[LinkView]) -> str:
     return f"At most {lead}: an upper bound, because {why}."
 
 
-def chain_view(chain: Chain, name: str) -> ChainView:
-    """Lay out one chain. The weakest link is the one that the chain names, if it is known."""
-    links = _links(chain)
+def chain_view(chain: Chain, name: str, fall: Waterfall | None = None) -> ChainView:
+    """Lay out one chain, after the start that its waterfall gives; the weakest link is the chain's own, if known."""
+    links = _links(chain, fall)
     least = next((link for link in links if link.weakest), None)
     bound = chain.upper_bound or any(link.bound for link in links)
     weakest = ""
@@ -181,69 +185,3 @@ def chain_view(chain: Chain, name: str) -> ChainView:
         weakest = f"{of} is {_lower(least.title)}: it keeps {least.share} of what reaches it ({least.basis})."
     last = next((link.product for link in reversed(chain.links) if _known(link) and link.product is not None), 0.0)
     return ChainView(chain.device, name, chain.dtype, links, _end(chain, links), weakest, bound, last)
-
-
-def _range(value: Range) -> str:
-    """Write a range of scenarios as `low – high`; one figure where both are written alike."""
-    low, high = (format.quantity(end, "currency") for end in (value.low, value.high))
-    return low if low == high else f"{low} – {high}"
-
-
-def _cost(line: CostLine) -> CostView:
-    value = line.value if line.basis != "unknown" else None
-    basis = line.basis if value is not None else "unknown"
-    return CostView(
-        title=line.title,
-        kind=line.kind,
-        value="" if value is None else _range(value),
-        unit=line.unit,
-        basis=basis,
-        tone=words.BASES.get(basis, "none"),
-        scenario=line.scenario,
-        workings=line.workings if value is not None else "",
-        absent="" if value is not None else format.sentence(line.absent or NO_VALUE),
-    )
-
-
-def _boundary(boundary: Boundary) -> BoundaryView:
-    known = boundary.watts is not None and boundary.basis != "unknown"
-    watts, basis = (boundary.watts, boundary.basis) if known else (None, "unknown")
-    return BoundaryView(
-        title=boundary.title,
-        denominator=boundary.denominator,
-        watts="" if watts is None else format.measured(watts.value, watts.unit, boundary.interval),
-        factor="" if boundary.factor is None or not known else f"{format.quantity(boundary.factor, 'currency')} ×",
-        basis=basis,
-        tone=words.BASES.get(basis, "none"),
-        explanation=format.sentence(boundary.explanation),
-        source=boundary.source,
-    )
-
-
-def money_view(economics: Economics) -> MoneyView:
-    """Lay out money and carbon: energy cost and total cost in groups of their own, absent lines among them."""
-    lines = [_cost(line) for line in economics.lines]
-    groups = [(title, [line for line in lines if line.kind == kind]) for kind, title in KINDS.items()]
-    given = [(*(*row, "", "")[:2], "; ".join(part for part in row[2:] if part)) for row in economics.given]
-    return MoneyView(
-        site=economics.site,
-        digest=economics.site_digest,
-        currency=economics.currency,
-        boundaries=[_boundary(boundary) for boundary in economics.boundaries],
-        groups=[(title, mine) for title, mine in groups if mine],
-        given=[(str(name), str(value), str(source)) for name, value, source in given],
-    )
-
-
-def leading(money: MoneyView, most: int = 3) -> list[tuple[str, list[CostView]]]:
-    """Choose the lines for the end of the picture: energy cost, total cost and carbon, each with its first lines.
-
-    An absent line is left out where another scenario of the same figure is known. A kind without lines stays, empty.
-    """
-    by_title = dict(money.groups)
-    columns = []
-    for title in (KINDS[kind] for kind in ("energy", "total", "carbon")):
-        lines = by_title.get(title, [])
-        known = {(line.title, line.unit) for line in lines if line.value}
-        columns.append((title, [line for line in lines if line.value or (line.title, line.unit) not in known][:most]))
-    return columns

@@ -12,6 +12,7 @@ from effbench.model.chain import Chain, CostLine, Economics, Link, Range
 from effbench.model.energy import Energy, EnergyStatus
 from effbench.model.quantity import Quantity
 from effbench.model.record import Record
+from effbench.model.scorecard import Stage, Waterfall
 from effbench.model.unit import Unit
 from effbench.report import (
     charts_power,
@@ -21,6 +22,7 @@ from effbench.report import (
     terminal,
     view,
     view_chain,
+    view_money,
     view_power,
     view_sensors,
 )
@@ -72,7 +74,7 @@ def test_links_are_grouped_labelled_and_drawn_by_their_product() -> None:
     widths = [link.width for link in shown.links]
     assert widths == sorted(widths, key=lambda w: -(w or 0)) and widths[0] == 1.0
     assert not shown.bound and "≤" not in "".join(link.product for link in shown.links)
-    assert shown.end == "5.53 % of the rated peak is left after green share."
+    assert shown.end == "5.53 % of the rated peak reaches the end of the chain."
     assert shown.weakest == "The weakest link is green share: it keeps 40.0 % of what reaches it (assumed)."
 
 
@@ -120,27 +122,61 @@ def test_the_device_with_the_least_left_comes_first() -> None:
 
 
 def test_energy_cost_and_total_cost_are_apart_and_ranges_are_ranges() -> None:
-    money = view_chain.money_view(economics())
-    groups = dict(money.groups)
-    assert {line.kind for line in groups["Energy cost"]} == {"energy"} and {
-        line.kind for line in groups["Total cost"]
-    } == {"total"}
-    assert groups["Energy cost"][0].value == "0.281" and groups["Total cost"][0].value == "3.36 – 5.71"
-    rent = groups["Total cost"][-1]
-    assert rent.value == "" and rent.absent.startswith("site.yaml gives no price") and rent.workings == ""
+    groups = {group.title: group for group in view_money.money_view(economics()).groups}
+    energy_cost, total = groups["Energy cost"], groups["Total cost"]
+    assert {line.kind for line in energy_cost.lines} == {"energy"} and {line.kind for line in total.lines} == {"total"}
+    assert energy_cost.lines[0].value == "0.281" and total.lines[0].value == "3.36 – 5.71"
+    ((what, why),) = total.absent
+    assert what == "Compute, bf16 (rent)" and why.startswith("site.yaml gives no price")
     words = _section(power_node(), "money")
     assert "1.31 kW x 1.52 x PUE 1.30" in words and "measured watts" in words and "provisioned watts" in words
     assert "2026-06-30; annual report" in words
 
 
+def test_the_picture_ends_in_what_a_useful_result_costs() -> None:
+    first, second = view_money.money_view(economics()).results
+    assert (first.title, first.per) == ("Training step", "per 1M tokens")  # all three are known: it leads
+    assert [[line.value for line in lines] for _, lines in first.columns] == [
+        ["0.00102"],
+        ["0.0214 – 0.0338"],
+        ["2.27"],
+    ]
+    assert second.title == "GEMM bf16" and second.columns[2] == ("Carbon", [])
+    assert [line.scenario for line in second.columns[1][1]] == ["depreciation over 4 to 6 years"]  # rent is unknown
+    assert "It does not follow from what the site gave." in _section(power_node(), "chain")
+
+
 def test_a_cost_without_a_basis_or_a_value_is_no_figure() -> None:
     lines = [
-        CostLine("a", "A", "total", "EUR", "unknown", Range(7.5, 7.5), workings="7.5"),
-        CostLine("b", "B", "total", "EUR", "given"),
+        CostLine("total.a", "A", "total", "EUR per a", "unknown", Range(7.5, 7.5), workings="7.5"),
+        CostLine("total.b", "B", "total", "EUR per b", "given"),
     ]
-    groups = dict(view_chain.money_view(Economics("s", "", "EUR", lines=lines)).groups)
-    assert [(line.value, line.basis, line.workings) for line in groups["Total cost"]] == [("", "unknown", "")] * 2
-    assert all(line.absent for line in groups["Total cost"])
+    money = view_money.money_view(Economics("s", "", "EUR", lines=lines))
+    (group,) = money.groups
+    assert group.lines == [] and group.absent == [("A; B", "it does not follow from what was given.")]
+    shown = [line for result in money.results for _, mine in result.columns for line in mine]
+    assert [(line.value, line.basis, line.workings) for line in shown] == [("", "unknown", "")] * 2
+
+
+def test_the_chain_starts_at_the_peak_that_its_waterfall_gives() -> None:
+    whole = chain(unknown=())
+    below = msgspec.structs.replace(whole, links=whole.links[1:])
+    peak = Stage("rated_peak", "Rated peak", "By the vendor.", 989e12, 1.0)
+    shown = view_chain.chain_view(below, "", Waterfall("gpu0", "bf16", [peak]))
+    start = shown.links[0]
+    assert (start.title, start.basis, start.product) == ("Rated peak", "given", "100 %")
+    assert "989 TFLOP/s" in shown.links[0].explanation and shown.links[1].before == 1.0
+    assert shown.end.startswith("5.71 % of the rated peak")
+    for stage in (Stage("best_gemm", "GEMM", "", 1e12, 1.0), Stage("rated_peak", "Rated peak", "Absent.")):
+        assert view_chain.chain_view(below, "", Waterfall("gpu0", "bf16", [stage])).links[0].name == "held_clock"
+    assert view_chain.chain_view(below, "").end.startswith("5.71 % of the rated peak")
+
+
+def test_results_of_the_commercial_group_are_no_links() -> None:
+    whole = chain(unknown=())
+    money = Link("money", "Money", "commercial", "given", "7 EUR")
+    shown = view_chain.chain_view(msgspec.structs.replace(whole, links=[*whole.links, money]), "")
+    assert shown.links[-1].name == "green_share" and not shown.bound
 
 
 def test_no_site_is_unknown_money_with_what_to_give() -> None:
@@ -151,7 +187,7 @@ def test_no_site_is_unknown_money_with_what_to_give() -> None:
         markdown.render(*case).decode(),
         re.sub(r"\s+", " ", terminal.text(*case, 100, False)),
     ):
-        assert view_chain.NO_SITE in words and "site.yaml" in words
+        assert view_money.NO_SITE in words and "site.yaml" in words
 
 
 # ---- figures of power
@@ -318,7 +354,7 @@ def test_the_terminal_keeps_to_its_width(name: str, width: int) -> None:
 
 def test_the_terminal_says_chain_costs_and_power_in_short() -> None:
     text = re.sub(r"\s+", " ", terminal.text(*power_node(), 100, False))
-    for said in ("≤ 27.8 %", "The weakest known link is green share", "3.36 – 5.71 EUR per effective PFLOP-hour"):
+    for said in ("≤ 27.8 %", "The weakest known link is green share", "0.0214 – 0.0338 EUR per 1M tokens"):
         assert said in text
     assert "1.11 ± 0.06 TFLOP/J 694 ± 36 W 991 ± 52 mJ B" in text and "window 2.0 s < 10 s" in text
 
