@@ -89,7 +89,15 @@ def _chip(draw: random.Random, **more: object) -> Scripted:
 
 
 def _package(draw: random.Random) -> Scripted:
-    return _chip(draw, device="cpu", update_s=0.001, poll_s=0.1, jitter_s=0.02, hide=("power_w", "power_average_w"))
+    return _chip(
+        draw,
+        device="cpu",
+        update_s=0.001,
+        poll_s=0.1,
+        jitter_s=0.02,
+        hide=("power_w", "power_average_w"),
+        counter_gain=1.0,
+    )
 
 
 SENSORS: dict[str, Seen] = {
@@ -97,7 +105,7 @@ SENSORS: dict[str, Seen] = {
     "counter of 25/100 views": Seen(NVIDIA, lambda draw: _chip(draw, counts_views=True)),
     "25/100 instant alone": Seen([INSTANT], lambda draw: _chip(draw, hide=("energy_j", "power_average_w"))),
     "1 s average alone": Seen([AVERAGE], lambda draw: _chip(draw, hide=("energy_j", "power_w"))),
-    "counter alone": Seen([COUNTER], lambda draw: _chip(draw, hide=("power_w", "power_average_w"))),
+    "counter alone": Seen([COUNTER], lambda draw: _chip(draw, hide=("power_w", "power_average_w"), counter_gain=1.0)),
     "RAPL": Seen([RAPL], _package),
 }
 

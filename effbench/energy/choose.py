@@ -34,6 +34,11 @@ class Taken(msgspec.Struct, frozen=True):
         """Readings lost around all windows."""
         return sum(one.dropped for one in self.found)
 
+    @property
+    def poll_s(self) -> float:
+        """The usual time between readings, s."""
+        return max(one.poll_s for one in self.found)
+
     def watts(self, places: Sequence[int]) -> list[float]:
         """Power of every new value in the windows at `places`, W."""
         return [w for place in places for w in watts(self.found[place], *_span(self.windows[place]))]
@@ -134,10 +139,10 @@ def view_of(choice: Choice) -> tuple[float | None, float | None]:
     shower = choice.shower if primary.card.unit == "J" and choice.shower is not None else primary
     if coverage is None:
         coverage = shower.card.coverage if shower.card.coverage is not None else LEAST_COVERAGE
-    if coverage >= 1:
-        return 1.0, None
     seen = msgspec.structs.replace(shower.card, coverage=coverage)
-    return coverage, sampling(seen, shower.watts(choice.places), sum(choice.seconds))
+    polled = shower.poll_s if primary.card.unit == "W" else 0.0  # a counter misses nothing while nobody looks
+    cost = sampling(seen, shower.watts(choice.places), sum(choice.seconds), polled)
+    return coverage, cost if coverage < 1 or cost > 0 else None
 
 
 def _left_out(

@@ -88,9 +88,10 @@ def _refusal(
     if device.mig:
         return "MIG: power exists for the whole GPU only", "Disable MIG to measure the energy of the whole device."
     if not any(card.scope == scope and not card.absent for card in own):
-        said = dict.fromkeys(f"{card.key}: {card.absent}" for card in own if card.absent)
+        told = [card for card in own if card.absent and card.scope == scope] or [card for card in own if card.absent]
+        said = dict.fromkeys(f"{card.key}: {card.absent}" for card in told)
         other = [f"{card.key} is of the {card.scope}, not of the {scope} alone" for card in own if not card.absent]
-        remedy = next((card.remedy for card in own if card.remedy), "")
+        remedy = next((card.remedy for card in [*told, *own] if card.remedy), "")
         return "; ".join([*said, *other]) or "no power sensor was found", remedy or _DOCTOR
     if not windows:
         return "no window: nothing ran long enough under a power sensor", _WINDOWS
@@ -108,7 +109,7 @@ def _entry(one: Taken, choice: Choice) -> Entry:
     amounts = [one.amounts[place] for place in choice.places]
     seconds = sum(choice.seconds)
     part_time = one.card.unit == "W" and one.card.kind != "meter"
-    share = sampling(one.card, one.watts(choice.places), seconds) if part_time else 0.0
+    share = sampling(one.card, one.watts(choice.places), seconds, one.poll_s) if part_time else 0.0
     return entry(one.card, amounts, share, sum(one.found[place].dropped for place in choice.places))
 
 

@@ -24,6 +24,8 @@ from effbench.stats.quantile import student_quantile
 WORST_SEEN = 0.11
 # The least coverage among published sensors (25 ms in every 100 ms: GA100, GH100), for one whose coverage is unknown.
 LEAST_COVERAGE = 0.25
+# A poller that is this much slower than the sensor misses whole updates; below it misses are rare.
+POLLS_MISS = 1.5
 # Nothing shows how the power moves: as wide as half the usual sensor class.
 UNSEEN_SAMPLING = 0.025
 # Sub-windows: long enough for the sensor (20 updates and 2 s), enough of them to have a spread, and not more than this.
@@ -44,13 +46,16 @@ class Parts(msgspec.Struct, frozen=True):
         return math.hypot(*self.components.values())
 
 
-def sampling(card: Sensor, watts: Sequence[float], seconds: float) -> float:
+def sampling(card: Sensor, watts: Sequence[float], seconds: float, poll_s: float = 0.0) -> float:
     """Return the relative half-width of a mean by a sensor that sees only `coverage` of the time.
 
     Student's t s / sqrt(n) over the n independent views of the windows, less what was seen: sqrt(1 - coverage). The
-    scatter s is that of `watts`, whatever its order: a drift widens it, which errs on the safe side.
+    scatter s is that of `watts`, whatever its order: a drift widens it, which errs on the safe side. Read more rarely
+    than it updates (every `poll_s`), a sensor shows that much less of what it saw.
     """
     coverage = LEAST_COVERAGE if card.coverage is None else card.coverage
+    if card.update_s and poll_s > POLLS_MISS * card.update_s:
+        coverage *= card.update_s / poll_s
     if coverage >= 1:
         return 0.0
     views = len(watts)

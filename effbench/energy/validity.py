@@ -69,6 +69,7 @@ def check(
     if fault:
         findings.append(_finding("energy-fault", "error", f"{device.key}: {fault}", device.key))
     findings += _slowed(device, points, "warning" if once else "error")
+    findings += _unchecked(device, points)
     findings += _shared(device, points)
     findings += [] if once else _warmed(device.key, points, windows)
     capped = list(_capped(device, points))
@@ -162,6 +163,13 @@ def held(points: Sequence[Telemetry], windows: Sequence[Window]) -> list[Held]:
                 before = joules.get(name, 0.0)
                 joules[name] = None if watts is None or before is None else before + watts * stands
     return [Held(name, seconds[name], joules[name]) for name in sorted(seconds)]
+
+
+def _unchecked(device: Accelerator, points: Sequence[Telemetry]) -> Iterator[Finding]:
+    """Say when nobody could tell whether a GPU was slowed: silence is not health."""
+    if device.kind == "gpu" and all(p.reasons is None for p in points):
+        text = f"{device.key} gives no clock-event reasons: whether it was slowed by heat or by its board is unknown"
+        yield _finding("energy-unchecked", "info", text, device.key)
 
 
 def _slowed(device: Accelerator, points: Sequence[Telemetry], severity: Severity) -> Iterator[Finding]:

@@ -229,6 +229,29 @@ def test_heat_makes_a_trial_invalid_and_a_command_suspect() -> None:
     assert command.status == "suspect" and command.energy is not None and "spread" not in command.components
 
 
+def test_a_cpu_that_throttled_or_was_shared() -> None:
+    scripted = Scripted("cpu", update_s=0.001, poll_s=0.1, hide=("power_w", "power_average_w"))
+    lines = [msgspec.structs.replace(line, reasons=None) for line in scripted.lines(TRUTH)]
+    place = next(n for n, line in enumerate(lines) if line.t_ns > 9 * S)
+    hot = [*lines[:place], msgspec.structs.replace(lines[place], counters={"thermal_throttle_new": 2.0})]
+    energy = ask([*hot, *lines[place + 1 :]], [window(5, 15, "cpu")], [RAPL], cpu())
+    assert refused(energy, "invalid") and codes(energy) == ["energy-throttled"]
+    shared = [msgspec.structs.replace(line, foreign=0.5) for line in lines]
+    crowded = ask(shared, [window(5, 15, "cpu")], [RAPL], cpu())
+    assert crowded.status == "suspect" and codes(crowded) == ["energy-not-exclusive"]
+
+
+def test_only_the_reasons_of_the_sensors_that_would_do_are_told() -> None:
+    cards = [
+        msgspec.structs.replace(RAPL, key="cpu.dram", scope="dram", absent="no DRAM zone", remedy="Nothing."),
+        msgspec.structs.replace(RAPL, absent="closed to this user", remedy="Run as root."),
+    ]
+    energy = ask([], [window(5, 15, "cpu")], cards, cpu())
+    assert (energy.reason, energy.remedy) == ("cpu.package: closed to this user", "Run as root.")
+    other = ask([], [window(5, 15, "cpu")], cards[:1], cpu())
+    assert other.reason == "cpu.dram: no DRAM zone" and other.scope == "package"
+
+
 def test_a_power_cap_is_marked_and_its_time_and_energy_are_held() -> None:
     lines = Scripted(reasons=SW_POWER_CAP).lines(TRUTH)
     energy = ask(lines, WINDOW, device=gpu(power_limit_w=500.0))
@@ -265,6 +288,12 @@ def test_a_fault_of_the_run_leaves_no_figure() -> None:
 def test_more_than_the_limit_allows_is_no_reading_of_this_device() -> None:
     energy = ask(Scripted(gain=2.0).lines(TRUTH), WINDOW)
     assert refused(energy, "invalid") and "limit" in energy.reason
+
+
+def test_slowdowns_that_nobody_can_see_are_said_to_be_unseen() -> None:
+    blind = [msgspec.structs.replace(line, reasons=None) for line in Scripted().lines(TRUTH)]
+    energy = ask(blind, WINDOW)
+    assert energy.status == "valid" and codes(energy) == ["energy-unchecked"] and energy.findings[0].severity == "info"
 
 
 def test_watts_that_never_move_are_doubted() -> None:

@@ -183,6 +183,10 @@ def test_a_view_of_all_time_costs_nothing_and_an_unknown_one_the_worst() -> None
     assert sampling(msgspec.structs.replace(INSTANT, coverage=None), watts, 10) == known > 0
     assert sampling(INSTANT, watts, 40) < 1.05 * known and sampling(INSTANT, watts[:8], 10) > 2 * known
     assert sampling(INSTANT, [], 10) == 0.025
+    fast = msgspec.structs.replace(INSTANT, update_s=0.02, coverage=1.0)
+    assert sampling(fast, watts, 10, 0.02) == 0 and sampling(fast, watts, 10, 0.1) > 0, (
+        "polled too rarely for all of it"
+    )
 
 
 def test_spread_by_students_t_and_about_a_trend() -> None:
