@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_economics import NOBODY, SITE, metric, of, rates
 
@@ -140,6 +140,7 @@ def test_a_given_range_is_an_interval_of_its_link() -> None:
 SHARES = st.floats(0.01, 1.0)
 
 
+@settings(max_examples=40, deadline=None)
 @given(SHARES, SHARES, SHARES, SHARES, st.floats(1, 5))
 def test_the_product_is_never_above_the_weakest_link(a: float, b: float, c: float, used: float, pue: float) -> None:
     def said(value: float) -> Given:

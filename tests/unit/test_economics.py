@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_score import gpu, measured, record, trial
 
@@ -349,6 +349,7 @@ def tariffs(draw: st.DrawFn) -> Tariff:
     return Tariff("UTC", periods, "2026-06-30", "x", False)
 
 
+@settings(max_examples=40, deadline=None)
 @given(tariffs(), st.integers(1, 96))
 def test_no_start_is_cheaper_than_the_best_or_dearer_than_the_worst(tariff: Tariff, quarters: int) -> None:
     minutes = 15 * quarters
@@ -359,6 +360,7 @@ def test_no_start_is_cheaper_than_the_best_or_dearer_than_the_worst(tariff: Tari
     assert sum(every) / len(every) == pytest.approx(mean_price(tariff)), "the flat equivalent is the mean of all starts"
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.floats(0.01, 100), st.floats(1.001, 10), st.floats(0.01, 1))
 def test_cost_rises_with_the_price_and_falls_with_use(price: float, more: float, use: float) -> None:
     def cost(paid: float, used: float) -> float:
@@ -370,6 +372,7 @@ def test_cost_rises_with_the_price_and_falls_with_use(price: float, more: float,
     assert cost(price, use) >= cost(price, 1.0)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.floats(1, 3), st.floats(0, 1))
 def test_a_range_holds_every_point_in_it(pue: float, at: float) -> None:
     wide = msgspec.structs.replace(SITE, pue=Given(1.0, pue, "x", "2026-06-30", "x"))
