@@ -28,10 +28,12 @@ HEAD_S = 1.5
 RISE_OVER_NOISE = 3.0
 EXPLAINED_MIN = 0.7
 # A window is told when its 95 % range spans less than this factor, or no more than the times are uncertain.
-WINDOW_FACTOR = 1.5
+WINDOW_FACTOR = 2.0
 RESIDUAL_HIGH, RESIDUAL_MEDIUM = 0.08, 0.25
 # Without a visible update a reading may be one poll old, so only far longer windows can be told from that.
 WINDOW_OVER_POLL = 8.0
+# Readings that may be older than this by the polls alone do not tell a lag.
+LAG_DOUBT_S = 0.02
 DIFFERS_UPDATE, DIFFERS_WINDOW = 1.25, 1.5
 
 
@@ -200,15 +202,22 @@ def _fitted(bare: Characterised, found: Updates, best: Fit | None) -> Characteri
     elif confidence == "low":
         why = f"a moving mean fits badly: {best.residual:.0%} of the rise is left over"
     else:
-        coverage = None if found.period_s is None else round(min(1.0, best.window_s / found.period_s), 3)
+        coverage = None if found.period_s is None else _coverage(best.window_s, low, high, found.period_s)
         told = msgspec.structs.replace(
             bare, window_s=best.window_s, window_low_s=low, window_high_s=high, coverage=coverage
         )
-    lag_s = max(0.0, best.lag_s)
+    lag_s = max(0.0, best.lag_s) if found.doubt_s <= LAG_DOUBT_S else None
     told = msgspec.structs.replace(
         told, lag_s=lag_s, residual=best.residual, confidence=confidence, reason=why, update_s=found.period_s
     )
     return msgspec.structs.replace(told, sensor=_card(told), contradictions=_contradictions(told))
+
+
+def _coverage(window_s: float, low_s: float, high_s: float, update_s: float) -> float:
+    """Window over update; all of the time only where the range says so and is narrow, never by a lucky middle."""
+    if low_s > 0.9 * update_s and high_s >= update_s:
+        return 1.0
+    return round(min(1.0, window_s / update_s), 3)
 
 
 def _card(told: Characterised) -> Sensor:

@@ -70,6 +70,18 @@ def test_noise_of_a_tenth_of_the_rise_is_borne():
         assert one.update_s == pytest.approx(0.1, rel=0.01)
 
 
+@pytest.mark.parametrize(("up_s", "down_s"), [(0.01, 0.02), (0.05, 0.1), (0.005, 0.3)])
+@pytest.mark.parametrize("kind", ["instant", "counter"])
+def test_a_slow_load_does_not_hide_that_a_sensor_sees_a_quarter_of_the_time(kind, up_s, down_s):
+    """Fitted with sharp edges, these windows of 25 ms look like 45, 100 and 250 ms: full coverage, which is untrue."""
+    for seed in range(2):
+        one = found(kind, window_s=0.025, update_s=0.1, lag_s=0.02, up_s=up_s, down_s=down_s, warming=0.05, seed=seed)
+        assert one.coverage is None or one.coverage < 0.32
+        assert one.window_s is None or one.window_low_s <= 0.025 <= one.window_high_s
+    full = found(kind, window_s=0.1, update_s=0.1, up_s=up_s, down_s=down_s, warming=0.05)
+    assert full.coverage is None or full.coverage > 0.95
+
+
 def test_polls_in_step_with_the_sensor_widen_the_range_instead_of_moving_it():
     """At exactly five polls per update the moment of renewal is known to one poll only."""
     edges = wave(1)

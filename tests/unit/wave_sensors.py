@@ -5,7 +5,6 @@ import random
 
 import numpy as np
 
-from effbench.energy.boxcar import Load
 from effbench.kernels import square_wave
 from effbench.model.energy import Sensor
 from effbench.model.event import Telemetry
@@ -46,18 +45,24 @@ def telemetry(
     rise_w=560.0,
     noise_w=2.0,
     drift=1e-4,
-    slope_s=0.003,
+    up_s=0.0015,
+    down_s=0.0015,
+    warming=0.0,
     counter=False,
 ):
-    """Readings of a sensor with this window, update and lag. `slope_s`: the load's power rises and falls that fast."""
+    """Readings of a sensor with this window, update and lag.
+
+    The load's power rises and falls exponentially with `up_s` and `down_s`, and its rise grows by the share `warming`
+    until the end; integrated in steps of half a millisecond, by none of the formulas of the fit.
+    """
     draw = np.random.default_rng(seed)
     first, last = edges[0][0] - 4.0, edges[-1][1] + 2.0
     count = int((last - first) / update_s)
     renewed = first + draw.uniform(0, update_s) + np.cumsum(update_s * (1 + drift * draw.standard_normal(count)))
-    load = Load(edges)
-    # The mean of three shifted waves: power that takes `slope_s` to rise and to fall.
-    shares = [load.share(renewed - lag_s - shift, window_s) for shift in (0.0, slope_s / 2, slope_s)]
-    watts = rest_w + rise_w * np.mean(shares, axis=0) + noise_w * draw.standard_normal(count)
+    at, energy = joules(edges, first, last, rest_w, rise_w, up_s, down_s, warming)
+    until = np.interp(renewed - lag_s, at, energy)
+    watts = (until - np.interp(renewed - lag_s - window_s, at, energy)) / window_s
+    watts = watts + noise_w * draw.standard_normal(count)
     values = np.round(np.cumsum(watts * update_s) if counter else watts, 3)
     lines = []
     for t in poll_times(edges, hz, seed):
@@ -66,6 +71,22 @@ def telemetry(
             name = "energy_j" if counter else "power_w"
             lines.append(Telemetry(t_ns=int(t * NS), device="gpu0", **{name: float(values[at])}))
     return lines
+
+
+def joules(edges, first, last, rest_w, rise_w, up_s, down_s, warming):
+    """Times and the energy spent until then, J, by stepping through the power."""
+    step = 0.0005
+    count = int((last - first) / step)
+    busy = np.zeros(count, dtype=bool)
+    for start, end in edges:
+        busy[int((start - first) / step) : int((end - first) / step)] = True
+    aims = (rest_w + np.where(busy, rise_w * (1 + warming * np.arange(count) / count), 0.0)).tolist()
+    quick = {True: 1 - np.exp(-step / up_s), False: 1 - np.exp(-step / down_s)}
+    power, now = [], rest_w
+    for aim in aims:
+        now += (aim - now) * quick[aim > now]
+        power.append(now)
+    return first + np.arange(count + 1) * step, np.concatenate([[0.0], np.cumsum(power) * step])
 
 
 def card(kind="instant", **more):
