@@ -87,7 +87,7 @@ def _node(device: Boundary, work: Useful, record: Record, facts: SiteFacts) -> B
     if metered is not None:
         return metered
     if device.watts is None or device.interval is None:
-        return _unknown("node", "measured", "the power of its devices is unknown")
+        return _unknown("node", "measured", work.why or "the power of its devices is unknown")
     node = facts.node
     if node is None or (node.overhead_w is None and node.factor is None):
         ask = "no meter of the node was read, and site.yaml says neither `node.overhead` nor `node.factor`"
