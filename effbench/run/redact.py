@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from effbench.model.event import Event, Noted, Started
+from effbench.model.event import Event, Noted, Started, Window
 from effbench.model.finding import Finding
 
 _UUID = re.compile(r"\b(?:GPU|MIG)-[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b")
@@ -61,6 +61,9 @@ _OWN_FIELDS = {
     "emulated",
     "fingerprint",
     "params",
+    "scope",
+    "basis",
+    "reading",
 }
 _FREE_FIELDS = ("texts", "evidence")  # what their keys are called says nothing of what is in them
 
@@ -131,6 +134,8 @@ def _identities(events: Iterable[Event]) -> set[str]:
 
 
 def _rebuilt(event: Event, hide: _Hider) -> Event:
+    if isinstance(event, Window):
+        return event  # effbench's own words and numbers alone
     plain = msgspec.to_builtins(event)
     if not isinstance(plain, dict):
         raise TypeError("an event is always an object")

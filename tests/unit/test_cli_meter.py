@@ -154,6 +154,32 @@ def _unsimulated(event: Event) -> Event:
     return msgspec.structs.replace(event, inventory=msgspec.structs.replace(event.inventory, accelerators=parts))
 
 
+@pytest.mark.parametrize("name", ["node", "meter", "idle", "gpu", "W", "given", "node_power_w"])
+def test_a_run_with_a_meter_is_redacted_whatever_its_node_is_called(
+    run_folder: Path, tmp_path: Path, name: str
+) -> None:
+    assert call("meter", run_folder, meter_log(tmp_path), "-o", tmp_path / "m").code == 0
+    events = [_named(event, name) for event in journal.read(tmp_path / "m" / JOURNAL).events]
+    (tmp_path / "n").mkdir()
+    writer = journal.JournalWriter(tmp_path / "n" / JOURNAL)
+    for member in journal.members(events):
+        writer.write(member)
+    writer.close()
+    done = call("redact", tmp_path / "n", "-o", tmp_path / "r")
+    assert done.code == 0, done.said
+    before, after = api.record_of(tmp_path / "n"), api.record_of(tmp_path / "r")
+    assert after.idle == before.idle
+    assert [(card.key, card.scope, card.reading) for card in after.sensors] == [
+        (card.key, card.scope, card.reading) for card in before.sensors
+    ]
+
+
+def _named(event: Event, name: str) -> Event:
+    if not isinstance(event, Started):
+        return event
+    return msgspec.structs.replace(event, inventory=msgspec.structs.replace(event.inventory, node=name))
+
+
 # ---- a command and its meter ------------------------------------------------------------------------------------
 
 
