@@ -97,6 +97,7 @@ def _value(source: Source, output: Output) -> tuple[float | None, Interval | Non
         "memory_bytes": work.memory_bytes,
         "memory_fraction": work.memory_bytes,
         "link_bytes": work.link_bytes,
+        "payload_bytes": work.payload_bytes,
         "items": work.items,
     }[output.of]
     if amount <= 0:
