@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 
+from effbench import resources
 from effbench.model.chain import Chain, CostLine, Economics, Link, Range
 from effbench.model.energy import Energy, EnergyStatus
 from effbench.model.quantity import Quantity
@@ -372,6 +373,22 @@ def test_a_card_alone_gives_the_figures_and_says_where_the_rest_is() -> None:
     case = power_cases()["power-card-only"]
     words = _section(case, "power")
     assert "1.11 ± 0.06 TFLOP/J" in words and "are in the record of the run" in words
+
+
+@pytest.mark.parametrize("colour", ["bar", "s4", "s5"])
+def test_the_words_of_a_basis_can_be_read_light_and_dark(colour: str) -> None:
+    css = (resources.folder("templates") / "style.css").read_text(encoding="utf-8")
+    for block in re.findall(r":root \{(.*?)\}", css, flags=re.S)[:2]:
+        palette = dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})\b", block))
+        light, dark = sorted((_luminance(palette[colour]), _luminance(palette["paper"])), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb by WCAG 2.2."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def test_energy_of_another_device_is_not_drawn_as_this_ones() -> None:
