@@ -15,10 +15,10 @@ from effbench.model.error import InputError
 from effbench.model.event import Telemetry, Window
 from effbench.model.finding import Finding
 
-__all__ = ["Anchor", "check_clock", "joined", "overlaps", "skew_s"]
+__all__ = ["Anchor", "Lag", "check_clock", "joined", "overlaps", "skew_s"]
 
 # Lags that are tried, s: beyond them a log either does not overlap or does not correlate.
-LAG_MAX_S, COARSE_S, FINE_S = 30.0, 0.5, 0.05
+LAG_MAX_S, COARSE_S, FINE_S, REACH_S = 30.0, 0.5, 0.05, 1.5
 GRID_S = 0.1
 # A step is clear when the devices' power moves by this share of what the meter shows, and by this many W.
 SWING_SHARE, SWING_W = 0.10, 30.0
@@ -26,7 +26,7 @@ SWING_SHARE, SWING_W = 0.10, 30.0
 AGREEMENT, CONTRAST, APART_S = 0.90, 0.05, 2.0
 # Below this agreement at every lag the meter shows something else than this node.
 STRANGE = 0.50
-PAIRS_MIN = 10
+PAIRS_MIN, PAIRS_MAX = 10, 4000
 ALWAYS_NS = 1 << 63
 
 
@@ -40,6 +40,14 @@ class Anchor(msgspec.Struct, frozen=True):
     def monotonic_ns(self, utc_ns: int) -> int:
         """Return the monotonic time of a moment of UTC, ns."""
         return utc_ns - self.utc_ns + self.t_ns
+
+
+class Lag(msgspec.Struct, frozen=True):
+    """How far a clock is ahead: between `low` and `high`, s, and how well the two agree there. No ends: unclear."""
+
+    agreement: float
+    low: float | None = None
+    high: float | None = None
 
 
 def _pairs(meter: Meter, anchor: Anchor) -> list[tuple[int, float]]:
@@ -85,29 +93,37 @@ def check_clock(meter: Meter, anchor: Anchor, readings: Mapping[str, Sequence[Te
     pairs = _pairs(meter, anchor)
     grid = _Grid(readings, anchor)
     if grid.swing_w >= max(SWING_W, SWING_SHARE * statistics.median(watts for _, watts in pairs)):
-        best, agreement = skew_s(pairs, grid)
-        if best is not None and abs(best) > SKEW_LIMIT_S:
-            raise InputError(
-                f"{meter.path}: the meter's clock is {best:+.2f} s off by the devices' own power, beyond "
-                f"{SKEW_LIMIT_S:g} s: no figure is made of it; set both clocks by NTP and measure again"
-            )
-        if agreement is not None and agreement < STRANGE:
-            raise InputError(
-                f"{meter.path}: the log does not follow the devices' power (correlation {agreement:.2f} at best); is "
-                "it the meter of another node?"
-            )
-        if best is not None:
-            text = f"the meter's clock is {best:+.2f} s off by the devices' own power ({SKEW_LIMIT_S:g} s are allowed)"
-            return Finding("meter-clock", "info", text, device=NODE, evidence={"skew_s": round(best, 3)})
+        found = skew_s(pairs, grid)
+        told = _told(meter, found) if found is not None else None
+        if told is not None:
+            return told
     if meter.skew_s is None:
         raise InputError(
-            f"{meter.path}: the meter's clock cannot be checked: the devices' power shows no clear step to hold it "
-            "against; compare the clocks (NTP) and write how far the meter's is ahead into the log, `# skew: 0.1 s`"
+            f"{meter.path}: the meter's clock cannot be checked: the devices' power shows no step that settles it; "
+            "compare the clocks (NTP) and write how far the meter's is ahead into the log, `# skew: 0.1 s`"
         )
-    text = (
-        f"the meter's clock is {meter.skew_s:g} s ahead as given with the log; the devices' power shows no clear step"
-    )
+    text = f"the meter's clock is {meter.skew_s:g} s ahead as given with the log; the devices' power does not settle it"
     return Finding("meter-clock", "info", text, device=NODE, evidence={"skew_s": meter.skew_s})
+
+
+def _told(meter: Meter, found: Lag) -> Finding | None:
+    """Say what the devices' power shows of the meter's clock; None when it leaves that open. Refuses as above."""
+    if found.agreement < STRANGE:
+        raise InputError(
+            f"{meter.path}: the log does not follow the devices' power (correlation {found.agreement:.2f} at best); is "
+            "it the meter of another node?"
+        )
+    if found.low is None or found.high is None:
+        return None
+    middle, half = (found.low + found.high) / 2, (found.high - found.low) / 2
+    off = f"the meter's clock is {middle:+.2f} ± {half:.2f} s off by the devices' own power"
+    if abs(middle) - half > SKEW_LIMIT_S:
+        step = "no figure is made of it; set both clocks by NTP and measure again"
+        raise InputError(f"{meter.path}: {off}, beyond {SKEW_LIMIT_S:g} s: {step}")
+    if abs(middle) + half > SKEW_LIMIT_S:
+        return None
+    evidence: dict[str, str | int | float | bool] = {"skew_s": round(middle, 3), "half_width_s": round(half, 3)}
+    return Finding("meter-clock", "info", f"{off} ({SKEW_LIMIT_S:g} s are allowed)", device=NODE, evidence=evidence)
 
 
 class _Grid:
@@ -135,6 +151,11 @@ class _Grid:
         index = int((t_ns - self.start_ns) * 1e-9 / GRID_S)
         return self.watts[index] if t_ns >= self.start_ns and index < len(self.watts) else None
 
+    def near(self, t_ns: int) -> bool:
+        """Say whether a reading may lie in what was read at some lag that is tried."""
+        reach = round(LAG_MAX_S * 1e9)
+        return self.start_ns - reach <= t_ns <= self.start_ns + len(self.watts) * GRID_S * 1e9 + reach
+
 
 def _held(one: Sequence[tuple[int, float]], times: Sequence[int]) -> list[float]:
     """Return the last reading at or before each time."""
@@ -142,29 +163,43 @@ def _held(one: Sequence[tuple[int, float]], times: Sequence[int]) -> list[float]
     return [one[max(0, bisect.bisect_right(stamps, t) - 1)][1] for t in times]
 
 
-def skew_s(pairs: Sequence[tuple[int, float]], grid: _Grid) -> tuple[float | None, float | None]:
-    """Return how far the pairs' clock is ahead, s, and the best correlation; None for what cannot be told.
+def skew_s(pairs: Sequence[tuple[int, float]], grid: _Grid) -> Lag | None:
+    """Return how far the pairs' clock is ahead; None with too few pairs to tell anything.
 
-    The lag is None where the agreement is weak or comes back at another lag (a periodic load).
+    Readings that lie apart cannot tell lags between them: all lags that agree as well as the best one are its range.
+    It is unclear where the agreement is weak, or comes back at another lag (a periodic load).
     """
-    steps = int(LAG_MAX_S / COARSE_S)
-    scores = {i * COARSE_S: _agreement(pairs, grid, i * COARSE_S) for i in range(-steps, steps + 1)}
-    known = {lag: score for lag, score in scores.items() if score is not None}
+    pairs = [pair for pair in pairs if grid.near(pair[0])]
+    pairs = pairs[:: 1 + len(pairs) // PAIRS_MAX]
+    steps = round(LAG_MAX_S / COARSE_S)
+    least = max(PAIRS_MIN, len(_both(pairs, grid, 0.0)) // 2)  # a lag that few readings support proves nothing
+    known = _scores(pairs, grid, [i * COARSE_S for i in range(-steps, steps + 1)], least)
     if not known:
-        return None, None
-    about = max(known, key=lambda lag: known[lag])
-    near = [about + i * FINE_S for i in range(-round(COARSE_S / FINE_S), round(COARSE_S / FINE_S) + 1)]
-    fine = {lag: score for lag in near if (score := _agreement(pairs, grid, lag)) is not None}
+        return None
+    about, reach = max(known, key=lambda lag: known[lag]), round(REACH_S / FINE_S)
+    fine = _scores(pairs, grid, [about + i * FINE_S for i in range(-reach, reach + 1)], least)
     best = max(fine, key=lambda lag: fine[lag])
     apart = [score for lag, score in known.items() if abs(lag - best) > APART_S]
-    clear = fine[best] >= AGREEMENT and all(score <= fine[best] - CONTRAST for score in apart)
-    return (round(best, 3) if clear else None), fine[best]
+    if fine[best] < AGREEMENT or any(score > fine[best] - CONTRAST for score in apart):
+        return Lag(fine[best])
+    as_good = [lag for lag, score in fine.items() if score >= fine[best] - 1 / len(pairs)]
+    return Lag(fine[best], min(as_good), max(as_good))
 
 
-def _agreement(pairs: Sequence[tuple[int, float]], grid: _Grid, lag_s: float) -> float | None:
-    """Return the correlation of the meter with the devices if its clock were `lag_s` ahead; None with few pairs."""
-    both = [(watts, at) for t_ns, watts in pairs if (at := grid.at(t_ns - lag_s * 1e9)) is not None]
-    if len(both) < PAIRS_MIN:
+def _scores(pairs: Sequence[tuple[int, float]], grid: _Grid, lags: Sequence[float], least: int) -> dict[float, float]:
+    scored = ((lag, _agreement(pairs, grid, lag, least)) for lag in lags)
+    return {lag: score for lag, score in scored if score is not None}
+
+
+def _both(pairs: Sequence[tuple[int, float]], grid: _Grid, lag_s: float) -> list[tuple[float, float]]:
+    """Return what the meter and the devices showed at the same moments if the meter's clock were `lag_s` ahead."""
+    return [(watts, at) for t_ns, watts in pairs if (at := grid.at(t_ns - lag_s * 1e9)) is not None]
+
+
+def _agreement(pairs: Sequence[tuple[int, float]], grid: _Grid, lag_s: float, least: int) -> float | None:
+    """Return the correlation of the meter with the devices at one lag; None with fewer than `least` pairs."""
+    both = _both(pairs, grid, lag_s)
+    if len(both) < least:
         return None
     try:
         return statistics.correlation([one for one, _ in both], [other for _, other in both])

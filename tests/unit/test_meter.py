@@ -198,8 +198,19 @@ def test_a_clock_within_the_limit_is_measured(tmp_path: Path, skew_s: float) -> 
 def test_a_clock_beyond_the_limit_is_refused_with_its_error(tmp_path: Path, skew_s: float) -> None:
     with pytest.raises(InputError, match=r"beyond 0\.8 s") as caught:
         check_clock(metered(tmp_path, skew_s), ANCHOR, devices(90))
-    told = float(str(caught.value).split("clock is ")[1].split(" s")[0])
+    told = float(str(caught.value).split("clock is ")[1].split(" ±")[0])
     assert told == pytest.approx(skew_s, abs=0.11)
+
+
+def test_a_clock_that_a_slow_meter_cannot_settle_must_be_given(tmp_path: Path) -> None:
+    times = [float(i) for i in range(90)]
+    for skew_s in (0.9, 1.5):
+        lines = rows([UTC_S + t + skew_s for t in times], [300 + steps(t) for t in times])
+        with pytest.raises(InputError, match="cannot be checked"):
+            check_clock(read(tmp_path, lines), ANCHOR, devices(90))
+    lines = rows([UTC_S + t + 2.5 for t in times], [300 + steps(t) for t in times])
+    with pytest.raises(InputError, match=r"beyond 0\.8 s"):
+        check_clock(read(tmp_path, lines), ANCHOR, devices(90))
 
 
 def test_a_skew_that_is_given_is_taken_off(tmp_path: Path) -> None:
@@ -234,3 +245,13 @@ def test_the_meter_of_another_node_is_refused(tmp_path: Path) -> None:
     text = rows([UTC_S + i / 10 for i in range(900)], [400 + noise.gauss(0, 30) for _ in range(900)])
     with pytest.raises(InputError, match="does not follow"):
         check_clock(read(tmp_path, "# skew: 0 s\n" + text), ANCHOR, devices(90))
+
+
+def test_a_long_log_is_thinned_and_a_short_run_settles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("effbench.energy.meter_clock.PAIRS_MAX", 200)
+    found = check_clock(metered(tmp_path, 0.3), ANCHOR, devices(90)).evidence
+    assert abs(float(found["skew_s"]) - 0.3) <= float(found["half_width_s"]) + 0.06
+    assert float(found["half_width_s"]) >= 0.2, "readings half a second apart cannot tell lags between them"
+    brief = Anchor(t_ns=0, utc_ns=UTC_S * S, end_ns=S // 2)
+    with pytest.raises(InputError, match="cannot be checked"):
+        check_clock(metered(tmp_path, 0.0), brief, devices(90))
