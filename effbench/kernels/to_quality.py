@@ -10,6 +10,9 @@ The end is known to within EVALUATE_EVERY steps, a part of every interval made o
 A run that does not get there (within `steps_max` steps or the trial's time) is a measured fact, `reached` 0, and has no
 time, no FLOP and no joules to quality: what it spent is not what quality costs.
 
+On a CPU one core trains, whatever there is: the model is too small to be shared. Joules are the whole package's all the
+same, and say so by their scope.
+
 On a CPU bf16 may be slower than fp32, most of all without bf16 units: the recipe that needs fewer steps can then need
 more time. Both are reported; FLOP and steps to quality do not depend on the hardware but for rounding.
 

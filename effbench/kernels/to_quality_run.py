@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from effbench.kernels import to_quality_recipe, to_quality_task, train_state
@@ -18,11 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["BATCH", "CONFIG", "EVALUATE_EVERY", "QualityRun"]
 
-# 0.1 M parameters: a run takes some 20 s on two CPU cores.
+# 0.1 M parameters: a run takes some 10 s on one CPU core.
 CONFIG = Config("to-quality", layers=2, hidden=64, heads=4, kv_heads=2, head_dim=16, ffn=176, vocab=VOCAB)
 BATCH = 16
 EVALUATE_EVERY = 20
 WARM_STEPS = 3
+# On a CPU one core trains. Arrays of 65 thousand elements leave a thread some 20 us of work between two barriers: with
+# two threads and other programs on the cores, the waiting took nine times the CPU time of the work itself (2-core VM).
+CPU_THREADS = 1
 
 
 class QualityRun:
@@ -39,9 +44,10 @@ class QualityRun:
         self.corpus: Any = host_corpus.to(rig.device)
         self.held: Any = host_held.to(rig.device)
         self._begin()
-        for i in range(WARM_STEPS):
-            self.run(i)
-        self._evaluate()
+        with cpu_threads(CPU_THREADS):
+            for i in range(WARM_STEPS):
+                self.run(i)
+            self._evaluate()
         self._begin()
 
     def _begin(self) -> None:
@@ -107,7 +113,8 @@ class QualityRun:
 
     def samples(self, deadline_s: float) -> list[Sample]:
         """Train to the target, or until steps or seconds run out: one sample, whose repetitions are the steps."""
-        timing = self.rig.time(lambda _: self._train(deadline_s), 0, 1)
+        with cpu_threads(CPU_THREADS):
+            timing = self.rig.time(lambda _: self._train(deadline_s), 0, 1)
         self.pass_s = timing.host_s
         now, clock_hz = time.monotonic_ns(), self.rig.clock_hz()
         return [Sample(now, timing.device_s, timing.host_s, self.steps, clock_hz)]
@@ -155,7 +162,8 @@ class QualityRun:
         allowed = reference.loss_tolerance(CONFIG, "fp32")
         corpus, held = to_quality_task.corpus(), to_quality_task.held_out()
         found = self._evaluate() if self.pass_s is None or self.held_loss is None else self.held_loss
-        losses = [reference.reference_loss(CONFIG, self.judged, one) for one in held.to(self.rig.device)]
+        with cpu_threads(CPU_THREADS):
+            losses = [reference.reference_loss(CONFIG, self.judged, one) for one in held.to(self.rig.device)]
         expected = math.fsum(losses) / len(losses)
         if not (math.isfinite(found) and math.isfinite(expected)):
             return Verify(ok=False, error=1.0, tolerance=allowed, detail="the held-out loss is not finite")
@@ -179,7 +187,7 @@ class QualityRun:
         return problems
 
     def fingerprint(self) -> int | None:
-        """None: sums of threads differ in their last bits, and training magnifies them; the data have a checksum."""
+        """None: there is no output of a repetition that would stay; the data have a checksum."""
         return None
 
     def facts(self) -> dict[str, float]:
@@ -227,13 +235,27 @@ class QualityRun:
             "held_out": f"{len(self.held)} sentences that begin with words no trained sentence begins with",
             "data": self.data_digest,
             "resolution": f"the target is looked for every {EVALUATE_EVERY} steps; time includes that, flop does not",
-            "fingerprint": "none: training is not bit-stable over threads",
+            "threads": f"{CPU_THREADS} on a CPU: the model is too small to be shared",
+            "fingerprint": "none: training is not bit-stable over devices and libraries",
         }
 
     def close(self) -> None:
         """Let go of model, optimizer and data."""
         self.working, self.masters = [], []
         self.optimizer = self.weights = self.judged = self.corpus = self.held = self._order = self._loss = None
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Let torch's CPU work use `count` threads, and restore what was set before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _with(weights: Any, trained: list[Tensor], device: str) -> Any:

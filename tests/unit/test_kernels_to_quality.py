@@ -180,6 +180,21 @@ def test_warming_up_leaves_no_trace() -> None:
     assert not step.optimizer.state
 
 
+def test_one_cpu_core_trains_and_the_threads_are_given_back() -> None:
+    before, seen = torch.get_num_threads(), []
+    step = built()
+    torch.set_num_threads(2)
+    try:
+        real = step.run
+        step.run = lambda i: (seen.append(torch.get_num_threads()), real(i))  # type: ignore[method-assign,assignment]
+        step.samples(60.0)
+        assert step.verify().ok
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_every_pass_over_the_corpus_takes_each_sentence_once() -> None:
     step = built()
     taken = torch.cat([step._batch() for _ in range(SENTENCES // to_quality_run.BATCH)])
