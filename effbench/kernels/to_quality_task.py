@@ -29,7 +29,7 @@ SUCCESSORS = (0.7, 0.3)
 SPLIT = 4
 CORPUS_SENTENCES, HELD_OUT_SENTENCES = 16_384, 128
 _LAW_SEED, _CORPUS_SEED, _HELD_OUT_SEED = 20261121, 20261122, 20261123
-# nat per word. By the law 1.78 over the whole corpus and 1.77 over the held-out sentences; a target below this is a mistake.
+# nat per word. By the law 1.78 over the whole corpus, 1.77 over the held-out sentences; a target below this is none.
 ENTROPY_MIN = 1.70
 
 
