@@ -29,7 +29,7 @@ RISE_OVER_NOISE = 3.0
 EXPLAINED_MIN = 0.7
 # A window is told when its 95 % range spans less than this factor, or no more than the times are uncertain.
 WINDOW_FACTOR = 2.0
-RESIDUAL_HIGH, RESIDUAL_MEDIUM = 0.08, 0.25
+RESIDUAL_HIGH, RESIDUAL_MEDIUM, NOISE_FACTOR = 0.08, 0.25, 2.0
 # Without a visible update a reading may be one poll old, so only far longer windows can be told from that.
 WINDOW_OVER_POLL = 8.0
 # Readings that may be older than this by the polls alone do not tell a lag.
@@ -101,7 +101,8 @@ def characterise(edges: Sequence[tuple[int, int]], readings: Sequence[Telemetry]
         return _refused(bare, "too few readings inside the slow phases")
     if rise <= RISE_OVER_NOISE * noise or rise <= 0:
         return _refused(bare, f"no load change visible: {rise:.3g} W between rest and load, noise {noise:.3g} W")
-    return _fitted(msgspec.structs.replace(bare, rise_w=rise), found, fit(Load(wave), at_s.tolist(), watts.tolist()))
+    best = fit(Load(wave), at_s.tolist(), watts.tolist())
+    return _fitted(msgspec.structs.replace(bare, rise_w=rise), found, best, noise)
 
 
 def _refused(bare: Characterised, why: str) -> Characterised:
@@ -183,16 +184,16 @@ def _step_response(
     return float(on.mean() - off.mean()), float(np.sqrt((on.var() + off.var()) / 2))
 
 
-def _fitted(bare: Characterised, found: Updates, best: Fit | None) -> Characterised:
+def _fitted(bare: Characterised, found: Updates, best: Fit | None, noise: float) -> Characterised:
     """Take over what the fit can stand for, and judge it."""
     if best is None or best.explained < EXPLAINED_MIN:
         share = "none" if best is None else f"{best.explained:.0%}"
         why = f"the readings do not follow the load: a moving mean explains {share} of their variance"
         return _refused(bare, found.reason or why)
     low, high = max(0.0, best.window_low_s - found.doubt_s), best.window_high_s + found.doubt_s
-    confidence: Confidence = (
-        "high" if best.residual <= RESIDUAL_HIGH else "medium" if best.residual <= RESIDUAL_MEDIUM else "low"
-    )
+    # What is left over must be the sensor's own noise, else the moments of renewal or the load were not as modelled.
+    noisy = best.residual <= min(RESIDUAL_MEDIUM, NOISE_FACTOR * noise / best.rise)
+    confidence: Confidence = "high" if best.residual <= RESIDUAL_HIGH else "medium" if noisy else "low"
     told = bare
     why = found.reason
     if found.period_s is None and (bare.published.unit == "J" or best.window_s < WINDOW_OVER_POLL * found.poll_s):
