@@ -5,6 +5,7 @@ from typing import Any, Literal
 import msgspec
 
 from effbench.model.chain import Chain, Economics
+from effbench.model.cluster import Cluster
 from effbench.model.finding import Finding
 from effbench.model.quantity import Ceiling, Interval, Quantity
 from effbench.model.record import Status
@@ -62,7 +63,10 @@ class DeviceCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
 
 class Scorecard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The whole vector. `subject` is `device` when the run covered fewer devices than the driver lists."""
+    """The whole vector. `subject` is `device` when the run covered fewer devices than the driver lists.
+
+    Of a cluster, `node` is the campaign's name, every metric is the median over the nodes, and `cluster` says the rest.
+    """
 
     schema: Literal["effbench.scorecard/1"]
     subject: Literal["node", "device", "cluster"]
@@ -81,3 +85,4 @@ class Scorecard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     outcome: str = "complete"
     simulated: bool = False
     ended_at: str = ""
+    cluster: Cluster | None = None
