@@ -9,6 +9,7 @@ from effbench.model.cluster import Cluster
 from effbench.model.finding import Finding
 from effbench.model.quantity import Ceiling, Interval, Quantity
 from effbench.model.record import Status
+from effbench.model.scaling import ScalingView
 
 Better = Literal["higher", "lower"]
 
@@ -85,4 +86,5 @@ class Scorecard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     outcome: str = "complete"
     simulated: bool = False
     ended_at: str = ""
+    scaling: ScalingView | None = None
     cluster: Cluster | None = None
