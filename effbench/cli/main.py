@@ -21,7 +21,7 @@ COMMANDS = {
     "show": "Show one suite, policy, accelerator, run or file.",
     "explain": "Explain a finding code or a metric, and what to do about it.",
     "doctor": "Say what would disturb a measurement on this node, and what to do.",
-    "selftest": "Measure a known truth and effbench's own overhead.",
+    "selftest": "Measure a known truth, or what the power sensors really do.",
     "energy": "Run a command of yours and say what energy every device took meanwhile.",
     "meter": "Copy a run and add a wall meter's log to it.",
     "redact": "Copy a run with names, serials and paths replaced by salted hashes.",
