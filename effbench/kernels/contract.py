@@ -2,6 +2,10 @@
 
 A kernel is a module `effbench/kernels/x.py` (or an entry point in the group `effbench.kernels`). The module *is* the
 plugin: no base class, no registry. Everything but `build` is pure and runs without torch.
+
+A *team kernel* declares `TEAM = True` and has a parameter `ranks`: its `build` and its step run on every rank of a
+process group at once, each getting an `effbench.kernels.group.GroupRig`; `group_of(rig)` refuses any other. All ranks
+call `run`, `verify`, `fingerprint` the same number of times in the same order, so collectives inside them are safe.
 """
 
 from collections.abc import Callable, Sequence
@@ -92,11 +96,23 @@ class Rig(Protocol):
         """Begin to count the most memory allocated anew, before a trial is built."""
 
 
+class RankFacts(Protocol):
+    """A team step that also knows figures of its own rank alone (busy and wait time)."""
+
+    def rank_facts(self) -> dict[str, float]:
+        """Figures of this rank, SI base units, finite. They arrive as the facts `name.r0`, `name.r1` ..."""
+
+
 class OwnPass(Protocol):
     """A step in procedure mode `once` runs its own pass and yields the samples itself (memory_fill, achievable)."""
 
     def samples(self, deadline_s: float) -> Sequence[Sample]:
         """Do the whole pass within `deadline_s` seconds; samples in time order with `t_ns` from time.monotonic_ns."""
+
+
+def is_team(kernel: object) -> bool:
+    """Say whether a kernel module works in a team of ranks rather than on one device."""
+    return getattr(kernel, "TEAM", False) is True
 
 
 class Kernel(Protocol):

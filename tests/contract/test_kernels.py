@@ -14,8 +14,9 @@ import msgspec
 import pytest
 
 from effbench import kernels
+from effbench.kernels.contract import is_team
 from effbench.kernels.virtual import VirtualRig, fake_step
-from effbench.model.error import InputError
+from effbench.model.error import InputError, SiteError
 from effbench.model.inventory import Accelerator, CpuFacts, Part
 from effbench.model.plan import Placement, Trial
 from effbench.model.suite import Procedure
@@ -27,6 +28,7 @@ MADE_OF = {
     "hardware_flop",
     "memory_bytes",
     "link_bytes",
+    "payload_bytes",
     "items",
     "time",
     "p50",
@@ -129,7 +131,7 @@ def test_the_walk_finds_exactly_the_modules_that_define_params_and_build():
         if hasattr(loaded, "Params") and hasattr(loaded, "build"):
             found.add(info.name)
     assert found == set(kernels.names())
-    assert not found & {"contract", "rig", "virtual", "verify", "probe", "inputs", "transformer"}
+    assert not found & {"contract", "rig", "group", "virtual", "verify", "probe", "inputs", "transformer"}
     assert {"gemm", "stream", "known_truth"} <= found
 
 
@@ -194,6 +196,18 @@ def test_a_kernel_describes_itself_and_has_strict_parameters(name):
 
 
 @each_kernel
+def test_a_team_kernel_says_so_takes_ranks_and_refuses_to_be_built_alone(name):
+    kernel = module(name)
+    assert is_team(kernel) == ("ranks" in kernel.Params.__struct_fields__)
+    if not is_team(kernel):
+        return
+    accelerator = DEVICES["zen4"]
+    params = kernel.fit(kernel.Params(), accelerator)
+    with pytest.raises(SiteError, match="team"):
+        kernel.build(params, VirtualRig(accelerator, 1))
+
+
+@each_kernel
 def test_the_digest_names_the_source(name):
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", kernels.digest(name))
     assert kernels.digest(name) == kernels.digest(name)
@@ -238,7 +252,7 @@ def check_output(output: Any, work: Any) -> None:
     assert KEY.fullmatch(output.key), output.key
     assert output.of in MADE_OF or re.fullmatch(r"fact:[a-z0-9_]+", output.of), output.of
     assert output.peak in PEAKS
-    if output.of in ("flop", "hardware_flop", "memory_bytes", "link_bytes", "items"):
+    if output.of in ("flop", "hardware_flop", "memory_bytes", "link_bytes", "payload_bytes", "items"):
         assert getattr(work, output.of) > 0, f"{output.key} is made of {output.of}, of which there is none"
     if output.fractions:
         assert output.key.rsplit(".", 1)[1] in ("flops", "bandwidth")
