@@ -1,4 +1,4 @@
-"""How work scales over devices: measured curves, what a model of them predicts, who holds the others up, projections."""
+"""How work scales over devices: curves, what models predict of them, who holds the others up, projections."""
 
 from typing import Literal
 
@@ -107,7 +107,7 @@ class ModelFit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
 
 class LinkCost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a collective costs in one class of links, from its own sweep: call + steps(n) latency + bus bytes / bandwidth.
+    """A collective in one class of links, by its own sweep: call + steps(n) latency + bus bytes / bandwidth.
 
     Attributes:
         op: `all_reduce` and so on. span: `node` within one node, `cluster` over several.
