@@ -1,9 +1,9 @@
 # `make run` installs and rates this machine; `make test` installs and runs every check. Needs python3 (3.11 or newer).
-# PYTHON=/path/to/python picks the interpreter, ARGS="..." goes to `effbench run` (or to pytest, for test and bench).
+# PYTHON=/path/to/python picks the interpreter, ARGS="..." goes to `effbench run` (or to pytest, for test, test-system and bench).
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test bench clean
+.PHONY: help install install-dev run test test-system bench clean
 
 # An activated environment or a PYTHONPATH must not leak into ours.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV CONDA_PREFIX PIP_CONSTRAINT
@@ -23,6 +23,9 @@ run: install  ## rate this machine (ARGS="--device cpu", ARGS="node/standard", .
 
 test: install-dev  ## every check: ruff, mypy, import-linter, generated files, pytest
 	@bash ci/check.sh $(ARGS)
+
+test-system: install-dev  ## a real Slurm and links of known speed (root; REQUIRE=1: what is missing fails)
+	@REQUIRE="$(REQUIRE)" bash ci/system.sh $(ARGS)
 
 bench: install-dev  ## effbench's own speed and overhead, printed; nothing fails by a time
 	@bash ci/bench.sh $(ARGS)
