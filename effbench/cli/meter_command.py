@@ -26,6 +26,8 @@ def command(run: Path, log: Path, folder: Path, uncertainty: str | None, policy:
     source = run if run.is_dir() else run.parent
     api.checked_folder(folder)
     count = metering.add_to_run(source / documents.JOURNAL, log, folder / documents.JOURNAL, uncertainty)
+    if (source / "site.yaml").is_file():
+        api.keep_site(folder, source / "site.yaml")
     record = api.replay(folder)
     api.artefacts(folder, record, rules)
     for finding in record.findings:

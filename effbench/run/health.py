@@ -10,6 +10,7 @@ from effbench.model.finding import Finding, Severity
 FULL_READING = "bad_readings"
 STATES = ("row_remap_pending", "row_remap_failed", "device_lost")
 GROWING = ("ecc_uncorrected", "retired_pages")
+HELD = "held_"  # seconds that the driver counts under each reason for lower clocks (NVML fields 74 to 81)
 RATES = {"ecc_corrected": "ecc_corrected_rate", "pcie_replay": "pcie_replay_rate"}
 
 
@@ -33,6 +34,7 @@ def health(readings: Sequence[Telemetry], wall_s: float, killed: bool, findings:
         figures.setdefault("device_lost", 0.0)  # it still answered at the end
     growth = {name: last[name] - first[name] for name in first if name in last and last[name] >= first[name]}
     figures |= {name: growth[name] for name in GROWING if name in growth}
+    figures |= {name: value for name, value in growth.items() if name.startswith(HELD)}
     figures |= {key: growth[name] / wall_s for name, key in RATES.items() if name in growth and wall_s > 0}
     latest = {name: value for r in counted for name, value in r.counters.items() if name.startswith("xid_")}
     xids = {name: value - first.get(name, 0.0) for name, value in latest.items()}  # a code appears with its event

@@ -26,6 +26,7 @@ USEFUL: Mapping[str, tuple[str, ...]] = {
     "decode_step": ("items",),
 }
 PER_JOULE = {"flop": "flops_per_joule", "memory_bytes": "bytes_per_joule", "items": "tokens_per_joule"}
+HELD = "held_"
 SHOWN = ("valid", "suspect")
 
 
@@ -41,7 +42,7 @@ def power(record: Record) -> list[Metric]:
         metrics += _of_trial(trials[measured.trial], measured, energy, devices[measured.device])
     metrics += [metric for idle in record.idle for metric in _of_idle(idle)]
     for key in record.plan.devices:
-        metrics += [*_proportionality(record, key), *_held(record, key)]
+        metrics += [*_proportionality(record, key), *_held(record, key), *_violations(record, key)]
     return [metric for metric in metrics if lookup(metric.key) is not None]
 
 
@@ -177,6 +178,14 @@ def _held(record: Record, device: str) -> Iterator[Metric]:
         yield _metric(f"power.held.{reason}.time", value, None, "valid", device, evidence[reason])
         if reason in joules:
             yield _metric(f"power.held.{reason}.joules", joules[reason], None, "valid", device, evidence[reason])
+
+
+def _violations(record: Record, device: str) -> Iterator[Metric]:
+    """Seconds of the whole run under each reason for lower clocks, by the driver's own counters."""
+    for name, seconds in record.health.get(device, {}).items():
+        if name.startswith(HELD):
+            cause = name.removeprefix(HELD).removesuffix("_s")
+            yield _metric(f"power.violation.{cause}.time", seconds, None, "valid", device, [])
 
 
 def _scaled(interval: Interval, factor: float) -> Interval:

@@ -39,3 +39,13 @@ def test_an_xid_of_our_own_kill_is_no_gate() -> None:
 def test_a_lost_device_leaves_its_errors_unknown() -> None:
     found = read(CLEAN, {"device_lost": 1.0, "bad_readings": 4.0})
     assert found == {"device_lost": 1.0}
+
+
+def test_the_drivers_own_times_under_a_reason_are_the_growth_over_the_run() -> None:
+    lines = [
+        Telemetry(0, "gpu0", counters={"bad_readings": 0.0, "held_power_s": 100.0, "held_thermal_s": 5.0}),
+        Telemetry(10, "gpu0", counters={"bad_readings": 0.0, "held_power_s": 103.5, "held_thermal_s": 4.0}),
+    ]
+    figures = health(lines, 10.0, False, [])
+    assert figures["held_power_s"] == 3.5
+    assert "held_thermal_s" not in figures  # it went back: the driver was loaded anew, and what it counted is lost
