@@ -20,13 +20,15 @@ T = TypeVar("T")
 def prepare(folder: Path) -> None:
     """Make `folder` ready for a run: created, empty, writable. Called before anything is measured.
 
+    Hidden entries are no results: what a scheduler's job keeps beside them, what a file system keeps (`.nfs...`).
+
     Raises:
         OutputError: it exists and is not empty, or it cannot be written.
     """
     probe = folder / ".writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
+        if any(not entry.name.startswith(".") for entry in folder.iterdir()):
             raise OutputError(f"{folder}: the folder is not empty; choose another with -o")
         probe.write_bytes(b"\0" * 4096)
         probe.unlink()
