@@ -1,5 +1,7 @@
 """The metrics of a scorecard as rows to read: a figure, the fractions beside it, the same figure on each device."""
 
+import re
+
 import msgspec
 
 from effbench.model.quantity import Ceiling
@@ -15,6 +17,8 @@ FRACTIONS = {
 # The figure of a stem that its fractions are shown beside: the first of these that exists.
 CARRIERS = ("flops", "bandwidth", "mfu", "fraction_of_bandwidth", "tokens_per_s", "verified_bytes")
 HEADLINES_MAX = 8
+# A figure of one seed is a part of its recipe's.
+_PART = re.compile(r"\.s\d+\.")
 
 
 class FractionView(msgspec.Struct, frozen=True):
@@ -216,4 +220,5 @@ def headline(shown: list[MetricView], rated: list[str]) -> list[MetricView]:
     chosen = {by_stem[_stem(key)[0]].key: by_stem[_stem(key)[0]] for key in rated if _stem(key)[0] in by_stem}
     if chosen:
         return list(chosen.values())
-    return [row for row in by_stem.values() if row.domain != "health"][:HEADLINES_MAX]
+    told = [row for row in by_stem.values() if row.domain != "health" and not _PART.search(row.key)]
+    return sorted(told, key=lambda row: not row.key.endswith(".separation"))[:HEADLINES_MAX]
