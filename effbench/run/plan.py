@@ -9,13 +9,14 @@ from typing import Any
 import msgspec
 
 from effbench import kernels
-from effbench.kernels.contract import Kernel
+from effbench.kernels.contract import Kernel, is_team
 from effbench.model.digest import digest
 from effbench.model.error import CatalogError, InputError, SiteError
 from effbench.model.finding import Finding
 from effbench.model.inventory import Accelerator, Inventory
 from effbench.model.plan import Placement, Plan, Trial
 from effbench.model.suite import DeviceClass, Procedure, Suite, Workload
+from effbench.run import placement
 
 # What a trial costs beyond its warm-up and sampling: building buffers, three fingerprints, two verifications.
 # Measured on a 2-core VM: 0.2-0.9 s for GEMM 2048^3, 1.5 s for train_step. A first guess for `plan`; the engine
@@ -33,6 +34,7 @@ def make(
     catalog_digest: str,
     only: str | None = None,
     findings: Sequence[Finding] = (),
+    nodes: int = 1,
 ) -> Plan:
     """Expand `suite` over `accelerators`.
 
@@ -43,6 +45,7 @@ def make(
         catalog_digest: digest of the catalogue that filled them.
         only: glob over trial ids and workload ids; others are left out.
         findings: what was noticed about the node while looking at it; travels with the plan.
+        nodes: over how many such nodes a team may lie.
 
     Raises:
         CatalogError: a workload's parameters do not fit its kernel; every such mistake is listed.
@@ -57,20 +60,33 @@ def make(
         trial
         for accelerator in accelerators
         for workload in suite.workloads
-        if workload.on is None or accelerator.kind in workload.on
+        if workload.scope == "device" and (workload.on is None or accelerator.kind in workload.on)
         for trial in _expand(suite, workload, accelerator, problems)
     ]
+    for workload in suite.workloads:
+        if workload.scope != "device" and (workload.on is None or accelerators[0].kind in workload.on):
+            trials += _teams(suite, workload, accelerators, nodes, problems)
     if problems:
         raise CatalogError(problems)
     if only is not None:
         trials = [trial for trial in trials if fnmatch.fnmatch(trial.id, only) or fnmatch.fnmatch(trial.workload, only)]
     if not trials:
         raise InputError(f"nothing to run: suite {suite.name} has no trial for this device" + _asked(only))
+    if (reason := _too_many(trials)) is not None:
+        raise InputError(f"nothing to run: {reason}")
     return _assemble(suite, inventory, accelerators[0].kind, catalog_digest, trials, list(findings))
 
 
 def _asked(only: str | None) -> str:
     return f" that matches --only {only!r}; `effbench plan` lists the ids" if only else ""
+
+
+def _too_many(trials: Sequence[Trial]) -> str | None:
+    """Say why nothing can run when every trial wants more ranks than there are devices."""
+    reasons = [trial.skipped for trial in trials]
+    if all(reason is not None and placement.TOO_MANY in reason for reason in reasons):
+        return reasons[0]
+    return None
 
 
 def _assemble(
@@ -95,14 +111,25 @@ def _assemble(
         seed=suite.seed,
         rounds_min=rounds.min,
         rounds_max=rounds.max,
-        budget_s=suite.budget_s[kind] * len(devices),
-        expected_s=expected + START_S[kind] * len(devices) * rounds.min + _idle_s(suite, len(devices)),
+        budget_s=suite.budget_s[kind] * max(1, _alone(trials)),
+        expected_s=expected + START_S[kind] * starts(trials) * rounds.min + _idle_s(suite, _alone(trials)),
         trials=trials,
         devices=devices,
         idle=suite.idle,
         findings=findings,
     )
     return msgspec.structs.replace(plan, digest=digest(plan))
+
+
+def _alone(trials: Sequence[Trial]) -> int:
+    """How many devices are measured one after another, each by itself."""
+    return len({device for trial in trials if trial.scope == "device" for device in trial.placement.devices})
+
+
+def starts(trials: Sequence[Trial]) -> int:
+    """How many times processes are started in a round: once per device, once per size of team."""
+    teams = {trial.placement.ranks for trial in trials if trial.scope != "device" and trial.skipped is None}
+    return _alone(trials) + len(teams)
 
 
 def _idle_s(suite: Suite, devices: int) -> float:
@@ -113,55 +140,106 @@ def _idle_s(suite: Suite, devices: int) -> float:
 
 def order(plan: Plan, round_number: int, device: str) -> list[Trial]:
     """Return the trials of one device in the shuffled order of one round. The same plan gives the same order."""
-    trials = [trial for trial in plan.trials if device in trial.placement.devices and trial.skipped is None]
+    alone = [trial for trial in plan.trials if trial.scope == "device" and trial.skipped is None]
+    trials = [trial for trial in alone if device in trial.placement.devices]
     random.Random(f"{plan.seed}:{round_number}:{device}").shuffle(trials)
     return trials
 
 
-def _expand(suite: Suite, workload: Workload, accelerator: Accelerator, problems: list[str]) -> Iterator[Trial]:
+def team_order(plan: Plan, round_number: int) -> list[list[Trial]]:
+    """Return the teams of one round, each with its trials, sizes and trials shuffled. The same plan gives the same."""
+    teams: dict[int, list[Trial]] = {}
+    for trial in plan.trials:
+        if trial.scope != "device" and trial.skipped is None:
+            teams.setdefault(trial.placement.ranks, []).append(trial)
+    dice = random.Random(f"{plan.seed}:{round_number}:teams")
+    ordered = [teams[ranks] for ranks in sorted(teams)]
+    for trials in ordered:
+        dice.shuffle(trials)
+    dice.shuffle(ordered)
+    return ordered
+
+
+def _teams(
+    suite: Suite, workload: Workload, accelerators: Sequence[Accelerator], nodes: int, problems: list[str]
+) -> Iterator[Trial]:
+    """Expand a workload of teams: every number of ranks, each on its devices and cores."""
+    for team in placement.teams(workload.counts, accelerators, nodes):
+        for trial in _expand(suite, workload, team.accelerator, problems, team.placement):
+            yield msgspec.structs.replace(trial, skipped=team.skip, expected_s=0.0) if team.skip else trial
+
+
+def _expand(
+    suite: Suite,
+    workload: Workload,
+    accelerator: Accelerator,
+    problems: list[str],
+    team: Placement | None = None,
+) -> Iterator[Trial]:
     kernel = kernels.load(workload.kernel)
+    if is_team(kernel) != (team is not None):
+        needed = "a scope wider than device (pair, node ...)" if is_team(kernel) else "the scope device"
+        problems.append(f"suite {suite.name}, workload {workload.id}: kernel {workload.kernel} needs {needed}")
+        return
     procedure = workload.procedure or suite.procedure
     names = list(workload.axes)
     for values in itertools.product(*workload.axes.values()):
         asked = {**workload.params, **dict(zip(names, values, strict=True))}
+        if team is not None:
+            asked["ranks"] = team.ranks
         try:
             params = kernel.fit(msgspec.convert(asked, kernel.Params), accelerator)
         except (msgspec.ValidationError, ValueError) as error:
             problems.append(f"suite {suite.name}, workload {workload.id}: {error}")
             continue
-        yield _trial(workload, kernel, params, procedure, accelerator)
+        yield _trial(workload, kernel, params, procedure, accelerator, team)
 
 
-def _trial(workload: Workload, kernel: Kernel, params: Any, procedure: Procedure, accelerator: Accelerator) -> Trial:
+def _trial(
+    workload: Workload,
+    kernel: Kernel,
+    params: Any,
+    procedure: Procedure,
+    accelerator: Accelerator,
+    team: Placement | None,
+) -> Trial:
     support = kernel.support(params, accelerator)
     work = kernel.work(params)
     plain: dict[str, Any] = msgspec.to_builtins(params)
     expected = 0.0 if support.skip else SETUP_S[accelerator.kind] + procedure.warmup_s + procedure.duration_s
     return Trial(
-        id=f"{workload.id}:{kernel.label(params)}@{accelerator.key}",
+        id=f"{workload.id}:{kernel.label(params)}@{accelerator.key if team is None else f'n{team.ranks}'}",
         workload=workload.id,
         kernel=workload.kernel,
         kernel_version=kernel.VERSION,
         params=plain,
-        placement=Placement([accelerator.key]),
+        placement=team or Placement([accelerator.key]),
         procedure=procedure,
         work=work,
         outputs=kernel.outputs(params),
-        trial_key=trial_key(workload.kernel, kernel.VERSION, plain, procedure, work, accelerator),
+        trial_key=trial_key(workload.kernel, kernel.VERSION, plain, procedure, work, accelerator, team),
         deadline_s=max(DEADLINE_FLOOR_S[accelerator.kind], DEADLINE_FACTOR * expected),
         expected_s=expected,
         emulated=support.emulated,
         skipped=support.skip,
         rounds=workload.rounds,
+        scope=workload.scope,
     )
 
 
 def trial_key(
-    name: str, version: int, params: dict[str, Any], procedure: Procedure, work: Any, accelerator: Accelerator
+    name: str,
+    version: int,
+    params: dict[str, Any],
+    procedure: Procedure,
+    work: Any,
+    accelerator: Accelerator,
+    team: Placement | None = None,
 ) -> str:
     """Digest of everything that decides whether two measurements may be compared (INTERFACES section 5)."""
     row = accelerator.part.row_digest if accelerator.part else ""
-    return digest([name, version, params, procedure, work, row])
+    shape = [] if team is None else [[team.ranks, team.nodes, *(len(cores) for cores in team.cores[:1])]]
+    return digest([name, version, params, procedure, work, row, *shape])
 
 
 def devices_of(inventory: Inventory, wanted: str) -> Sequence[Accelerator]:

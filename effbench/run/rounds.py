@@ -6,7 +6,7 @@ from effbench.catalog.references import assumed_tau
 from effbench.model.finding import Finding
 from effbench.model.plan import Plan, Trial
 from effbench.model.suite import DeviceClass
-from effbench.run.plan import START_S
+from effbench.run.plan import START_S, starts
 from effbench.stats.interval import estimate
 from effbench.stats.stopping import look
 
@@ -53,7 +53,8 @@ class History:
 
     def round_s(self, number: int) -> float:
         """Seconds of the whole round `number`, worker starts included."""
-        return sum(self.expected_s(t) for t in self._runnable(number)) + START_S[self._kind] * len(self._plan.devices)
+        trials = self._runnable(number)
+        return sum(self.expected_s(t) for t in trials) + START_S[self._kind] * starts(trials)
 
     def total(self) -> int:
         """How many trials the least number of rounds has."""
