@@ -45,7 +45,7 @@ _WORDS: dict[str, str] = {
     "strong": "Strong",
     "train_step": "training step",
 }
-# A letter and a number is a parameter (b8, d128, n2, q32, w4), as is a NUMA node (numa0); three of them a shape (m2048n2048k2048).
+# A letter and a number is a parameter (b8, d128, n2, q32, w4, numa0); three of them a shape (m2048n2048k2048).
 _SHAPE = re.compile(r"m(\d+)n(\d+)k(\d+)")
 _PARAMETER = re.compile(r"(numa|[bdnqw])(\d+)")
 _PARAMETER_WORDS = {

@@ -63,7 +63,7 @@ KEYS = [
     "health.xid_hardware",
     "health.ecc_corrected_rate",
     "health.pcie_replay_rate",
-    "storage.read.b8.bandwidth",
+    "storage.read.sequential.q8.bandwidth",
 ]
 
 
