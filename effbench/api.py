@@ -22,6 +22,7 @@ from effbench.model.inventory import Inventory
 from effbench.model.plan import Plan, Trial
 from effbench.model.policy import Policy
 from effbench.model.record import USABLE, Record
+from effbench.model.scaling import Projection
 from effbench.model.scorecard import Scorecard
 from effbench.model.site import SiteFacts
 from effbench.model.suite import Suite
@@ -33,6 +34,7 @@ from effbench.run.site import Site, same_node, survey
 from effbench.run.watch import watch_for
 from effbench.score.comparison import Compared, compare_records
 from effbench.score.node import score
+from effbench.score.projection import project
 from effbench.store import documents
 from effbench.store.runs import any_document, card_of, keep_site, record_of, replay, site_of
 
@@ -40,6 +42,7 @@ __all__ = [
     "Compared",
     "DocumentError",
     "InputError",
+    "Projection",
     "any_document",
     "artefacts",
     "budget",
@@ -60,6 +63,7 @@ __all__ = [
     "load_suite",
     "look",
     "plan",
+    "project",
     "record_of",
     "recorded_site",
     "recording",

@@ -17,6 +17,7 @@ COMMANDS = {
     "report": "Render a stored run or scorecard in any format.",
     "replay": "Rebuild the record and every artefact from a journal, byte for byte.",
     "compare": "Compare two runs metric by metric: worse, same, better or undecided.",
+    "project": "Say what models of a scaling run give for a number of ranks not measured.",
     "list": "List runs, suites, kernels, devices, policies, metrics or accelerators.",
     "show": "Show one suite, policy, accelerator, run or file.",
     "explain": "Explain a finding code or a metric, and what to do about it.",

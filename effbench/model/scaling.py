@@ -168,7 +168,8 @@ class Straggler(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 class Together(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One single-device kernel on all devices at once: `loss` = 1 - rate together (slowest) over rate alone.
 
-    `spread` is the slowest device's step time over the fastest's, minus 1. `alone` names the trial alone.
+    `spread` is the slowest device's step time over the fastest's, minus 1. `alone` names the trial alone;
+    without one on the same share of the node there is no loss. `key` is the stem of its metrics.
     """
 
     kernel: str
@@ -179,6 +180,8 @@ class Together(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     slowest: int
     loss: Ratio | None = None
     alone: str = ""
+    key: str = ""
+    status: Status = "valid"
 
 
 class ScalingView(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

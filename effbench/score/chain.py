@@ -118,15 +118,21 @@ def _over(a: Interval | None, b: Interval | None) -> Interval | None:
 
 
 def _scaling(metrics: Sequence[Metric]) -> Link:
-    """The worst scaling efficiency of the most devices; one device alone says nothing about many."""
+    """The worst scaling efficiency of the most devices; one device alone says nothing about many.
+
+    Weak scaling where there is one: a device then does the same work at every count, as the links before assume.
+    """
     mine = [m for m in metrics if m.key.startswith("scale.") and m.key.endswith(".scaling_efficiency")]
+    mine = [m for m in mine if m.key.startswith("scale.weak.")] or mine
     if not mine:
         text = "Unknown: no run over several devices was measured."
         return Link("scaling", "Scaling", "system", "unknown", text)
     most = max(_ranks(m.key) for m in mine)
     worst = min((m for m in mine if _ranks(m.key) == most), key=lambda m: m.quantity.value)
     share = worst.quantity.value
-    text = f"{most} devices together keep {share:.1%} of what one does alone, {most} times."
+    base = int(worst.params.get("base_ranks", 1))
+    alone = f"what one does alone, {most} times" if base == 1 else f"{most / base:g} times what {base} do on one node"
+    text = f"{most} devices together keep {share:.1%} of {alone}."
     return Link("scaling", "Scaling", "system", "measured", text, share, worst.interval, metric=worst.key)
 
 

@@ -19,7 +19,8 @@ from effbench.score.derive import Derived, Source, against_reference, derive, fr
 from effbench.score.economics import economics
 from effbench.score.power import power
 from effbench.score.quality import to_quality
-from effbench.score.waterfall import waterfall
+from effbench.score.scaling import scaling
+from effbench.score.waterfall import many_devices, waterfall
 
 READ_BANDWIDTH = "memory.stream.read.bandwidth"
 
@@ -37,11 +38,15 @@ def score(record: Record, facts: SiteFacts | None = None) -> Scorecard:
     per_device = _with_shares([*derived, *headlines], findings)
     per_device += _checked_power(record, per_device)
     per_device += to_quality(record, findings)
+    teams, view = scaling(record, findings)
+    per_device += teams
     per_device += _health(record)
     accelerators = _accelerators(record)
     metrics = [*_aggregates(per_device, record.plan.devices), *per_device]
     gemms = [*derived, *headlines]
     falls = [fall for key in record.plan.devices if (fall := waterfall(gemms, key)) is not None]
+    # The chain has a link of its own for many devices, so that it starts from the bare waterfall.
+    shown = [many_devices(fall, teams) for fall in falls]
     money = economics(per_device, record, facts) if facts is not None else None
     return Scorecard(
         schema="effbench.scorecard/1",
@@ -55,12 +60,13 @@ def score(record: Record, facts: SiteFacts | None = None) -> Scorecard:
         record_digests=[record.digest],
         suite=record.plan.suite,
         started_at=record.started_at,
-        waterfalls=falls,
+        waterfalls=shown,
         chains=[chain(fall, per_device, facts, money) for fall in falls],
         economics=money,
         outcome=record.outcome,
         simulated=record.simulated,
         ended_at=record.ended_at,
+        scaling=view,
     )
 
 

@@ -1,9 +1,11 @@
-"""The efficiency waterfall of one device: rated peak, peak at the held clock, best GEMM, training step."""
+"""The efficiency waterfall of one device: rated peak, peak at the held clock, best GEMM, training step, N devices."""
 
 from collections.abc import Sequence
 
-from effbench.model.record import Measurement
-from effbench.model.scorecard import Stage, Waterfall
+import msgspec
+
+from effbench.model.record import USABLE, Measurement
+from effbench.model.scorecard import Metric, Stage, Waterfall
 from effbench.score import ceilings
 from effbench.score.ceilings import Absent
 from effbench.score.derive import Derived, Source
@@ -33,6 +35,31 @@ def waterfall(derived: Sequence[Derived], device: str) -> Waterfall | None:
     stages.append(_training(train, mine, best.metric.quantity.value))
     first = next((s.value for s in stages if s.value is not None), None)
     return Waterfall(device, dtype, [_shared(stage, first) for stage in stages])
+
+
+def many_devices(fall: Waterfall, metrics: Sequence[Metric]) -> Waterfall:
+    """Add the bar "N devices": what each of the most devices measured together keeps of the training step alone.
+
+    `metrics` are those of teams (`scale.*.scaling_efficiency`); weak scaling counts first, because there one device
+    does the same work at every count, and of several strategies the best, as a user would choose. Without any the
+    waterfall stays as it is.
+    """
+    found = [m for m in metrics if m.key.endswith(".scaling_efficiency") and m.status in USABLE]
+    found = [m for m in found if m.key.startswith("scale.weak.")] or found
+    last = fall.stages[-1]
+    if not found or last.value is None:
+        return fall
+    most = max(int(m.params["ranks"]) for m in found)
+    best = max((m for m in found if m.params["ranks"] == most), key=lambda m: m.quantity.value)
+    share, strategy = best.quantity.value, best.key.split(".")[3]
+    text = (
+        f"Of {most} together ({best.key.split('.')[1]} scaling, {strategy}) each keeps {share:.1%} of what one does "
+        f"with {best.params['base']}: the rest is communication that is not hidden, and waiting for the slowest."
+    )
+    value = last.value * share
+    before = last.share * share if last.share is not None else None
+    stage = Stage("n_devices", f"{most} devices", text, value, before, best.key)
+    return msgspec.structs.replace(fall, stages=[*fall.stages, stage])
 
 
 def _shared(stage: Stage, first: float | None) -> Stage:
