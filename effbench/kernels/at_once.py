@@ -33,8 +33,19 @@ __all__ = ["TEAM", "VERSION", "Params", "build", "fit", "label", "outputs", "sup
 VERSION = 1
 TEAM = True
 
-# Shares of a peak are left to the scorecard, facts of the kernel's own go per rank: these alone are figures of a step.
+# Shares of a peak are left to the scorecard, facts of the kernel's own go per rank: these alone are figures of a step,
+# and these quantities have rows in metrics.yaml under `scale.at_once`.
 RATES = ("flop", "hardware_flop", "memory_bytes", "link_bytes", "items", "time", "p50", "p99")
+QUANTITIES = (
+    "flops",
+    "bandwidth",
+    "tokens_per_s",
+    "latency",
+    "time",
+    "inter_token_p50",
+    "inter_token_p99",
+    "time_to_first_token",
+)
 BATCH_S = 0.02
 WARMUP_SHARE = 0.2
 # The engine gives a kernel's own pass three times the sampling time that was asked for.
@@ -104,7 +115,8 @@ def support(params: Params, accelerator: Accelerator) -> Support:
 
 
 def _rates(params: Params) -> list[Output]:
-    return [o for o in kernels.load(params.kernel).outputs(_inner(params)) if o.of in RATES]
+    made = kernels.load(params.kernel).outputs(_inner(params))
+    return [o for o in made if o.of in RATES and o.key.rsplit(".", 1)[1] in QUANTITIES]
 
 
 def _stem(params: Params, key: str) -> str:

@@ -86,8 +86,11 @@ def work(params: Params) -> Work:
 
 
 def support(params: Params, accelerator: Accelerator) -> Support:
-    """A group needs two ranks, `within` and `across` need several nodes with as many ranks each, S needs room."""
-    if params.ranks == 1:
+    """A group needs two ranks, `within` and `across` need several nodes with as many ranks each, S needs room.
+
+    The latency of a single rank is that of the call itself, the base of the others; sendrecv has not even that.
+    """
+    if params.ranks == 1 and (params.role != "latency" or params.op == "sendrecv" or params.group != "all"):
         return Support(skip="not applicable: one rank has nobody to talk to")
     if params.group != "all":
         if params.nodes == 1:
