@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from datetime import date, timedelta
 
+from effbench.grade.cluster import grade_cluster
 from effbench.grade.domain import domain
 from effbench.grade.gates import gate
 from effbench.grade.ladder import Ladder
@@ -15,6 +16,8 @@ from effbench.model.scorecard import Scorecard
 
 def grade(card: Scorecard, policy: Policy) -> Grade:
     """Decide. Precedence: fail, not rated, undecided, pass (INTERFACES section 1)."""
+    if card.cluster is not None:
+        return grade_cluster(card, card.cluster, policy)
     section = policy.gpu if card.device_class == "gpu" else policy.cpu
     ladder = Ladder(policy)
     gates = [reason for rule in section.gates if (reason := gate(rule, card.metrics)) is not None]
