@@ -39,9 +39,13 @@ trap clear EXIT
 trap 'exit 130' INT TERM HUP
 clear
 
+places=(tests/system)
+for word in "$@"; do
+    [ -e "${word%%::*}" ] && places=()
+done
 limit=${EFFBENCH_SYSTEM_LIMIT_S:-900}
 timeout --foreground --kill-after=20 "$limit" \
-    $python -m pytest tests/system --durations=10 -p no:cacheprovider "$@" </dev/null 9>&-
+    $python -m pytest "${places[@]}" --durations=10 -p no:cacheprovider "$@" </dev/null 9>&-
 status=$?
 [ "$status" != 124 ] || echo "test-system: not done after $limit s, ended" >&2
 exit "$status"
