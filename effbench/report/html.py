@@ -1,6 +1,7 @@
 """The full report as one self-contained page: no script, no request; reads on a phone and prints on A4."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from effbench.report import (
     charts_roofline,
     charts_spread,
     charts_timeline,
+    figures_scaling,
     view,
     view_chain,
     view_evidence,
@@ -145,19 +147,27 @@ def _evidence(shown: View) -> dict[str, Any]:
     }
 
 
-def render(card: Scorecard, grade: Grade | None, record: Record | None) -> bytes:
-    """Write the page, UTF-8. The same documents give the same bytes."""
+def _style(folder: Path, shown: View) -> Any:
+    """Read the style sheet, and what pages with scaling or a cluster need beside it."""
     from markupsafe import Markup
 
+    names = ["style.css", "scaling.css"] if shown.scaling or shown.cluster else ["style.css"]
+    return Markup("".join((folder / name).read_text(encoding="utf-8") for name in names))
+
+
+def render(card: Scorecard, grade: Grade | None, record: Record | None) -> bytes:
+    """Write the page, UTF-8. The same documents give the same bytes."""
     folder = resources.folder("templates")
     shown = view.build(card, grade, record)
     page: str = _template(str(folder)).render(
         view=shown,
-        style=Markup((folder / "style.css").read_text(encoding="utf-8")),
+        style=_style(folder, shown),
         timeline=_timeline(shown.record),
         simulated_word=words.SIMULATED,
         simulated_text=words.SIMULATED_TEXT,
         **_evidence(shown),
         **_power(shown),
+        scaling=figures_scaling.scaling(shown.scaling),
+        cluster=figures_scaling.cluster(shown.cluster),
     )
     return (page.strip() + "\n").encode()

@@ -1,4 +1,4 @@
-"""What every format tells, decided once: verdict and reasons, waterfalls, chains, power, domains, figures, findings."""
+"""What every format tells, decided once: verdict, reasons, waterfalls, chains, power, scaling, nodes, findings."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -8,8 +8,18 @@ import msgspec
 from effbench.model.grade import Grade
 from effbench.model.record import Record
 from effbench.model.scorecard import Scorecard
-from effbench.report import format, view_chain, view_metrics, view_money, view_power, words
+from effbench.report import (
+    format,
+    view_chain,
+    view_cluster,
+    view_metrics,
+    view_money,
+    view_power,
+    view_scaling,
+    words,
+)
 from effbench.report.view_chain import ChainView
+from effbench.report.view_cluster import ClusterPage
 from effbench.report.view_judged import (
     DomainView,
     FindingGroup,
@@ -23,6 +33,7 @@ from effbench.report.view_judged import (
 from effbench.report.view_metrics import MetricView
 from effbench.report.view_money import MoneyView
 from effbench.report.view_power import PowerView
+from effbench.report.view_scaling import ScalingPage
 
 Document = TypeVar("Document", bound=msgspec.Struct)
 CAUSES = {"fail": "What failed", "undecided": "What is undecided", "not_rated": "What is not rated, and why"}
@@ -68,6 +79,8 @@ class View(msgspec.Struct, frozen=True):
     chains: list[ChainView]
     money: MoneyView | None
     power: PowerView
+    scaling: ScalingPage | None
+    cluster: ClusterPage | None
     gates: list[ReasonView]
     domains: list[DomainView]
     headline: list[MetricView]
@@ -115,7 +128,8 @@ def _facts(card: Scorecard, grade: Grade | None, record: Record | None) -> list[
         suspect = states.count("suspect")
         coverage += f" ({states.count('valid') + suspect} of {format.count(len(states), 'trial')}"
         coverage += f", {suspect} of them suspect)" if suspect else ")"
-    facts = [("Policy", f"{grade.policy.name}, version {grade.policy.version}" if grade else "none applied")]
+    policy = card.cluster.policy if card.cluster else ""
+    facts = [("Policy", f"{grade.policy.name}, version {grade.policy.version}" if grade else policy or "none applied")]
     facts += [("Coverage", coverage), ("Suite", card.suite), ("Measured", format.when(card.started_at))]
     if record is not None and record.wall_s:
         facts.append(("Took", f"{format.duration(record.wall_s)}, {format.count(record.rounds_done, 'round')}"))
@@ -150,11 +164,19 @@ def _causes(grade: Grade | None, gates: list[ReasonView], domains: list[DomainVi
     return groups
 
 
-def _verdict(grade: Grade | None) -> tuple[str, str, str, str]:
-    """Return outcome, word, sign and tone of the whole."""
+def _verdict(card: Scorecard, grade: Grade | None) -> tuple[str, str, str, str]:
+    """Return outcome, word, sign and tone of the whole; a cluster carries the verdict over its nodes itself."""
+    if grade is None and card.cluster is not None:
+        return (card.cluster.verdict, *words.OUTCOMES[card.cluster.verdict])
     if grade is None:
         return "none", "not graded", "–", "none"
     return (grade.verdict, *words.OUTCOMES[grade.verdict])
+
+
+def _summary(grade: Grade | None, cluster: ClusterPage | None, word: str) -> str:
+    if cluster is not None:
+        return cluster.summary
+    return format.sentence(grade.summary, f"{word.capitalize()}: ") if grade else "Measured, not judged."
 
 
 def _by_domain(rows: list[MetricView]) -> list[tuple[str, list[MetricView]]]:
@@ -176,12 +198,13 @@ def build(card: Scorecard, grade: Grade | None, record: Record | None) -> View:
     card = scrubbed(card)
     grade = None if grade is None else scrubbed(grade)
     record = None if record is None else scrubbed(record)
-    rows = view_metrics.rows(card)
+    cluster = view_cluster.cluster_page(card)
+    rows = [] if cluster else view_metrics.rows(card)
     names = {device.key: device.part_title or device.name for device in card.devices}
     gates = [reason_view(reason) for reason in grade.gates] if grade else []
     domains = [domain_view(domain) for domain in grade.domains] if grade else []
     falls = [waterfall_view(fall, names.get(fall.device, "")) for fall in card.waterfalls]
-    outcome, word, sign, tone = _verdict(grade)
+    outcome, word, sign, tone = _verdict(card, grade)
     rated = [reason.metric for domain in grade.domains for reason in domain.reasons] if grade else []
     return View(
         card=card,
@@ -196,14 +219,16 @@ def build(card: Scorecard, grade: Grade | None, record: Record | None) -> View:
         tone=tone,
         letter=(grade.grade if grade else None) or "–",
         letter_tone=words.grade_tone(grade.grade if grade else None),
-        summary=format.sentence(grade.summary, f"{word.capitalize()}: ") if grade else "Measured, not judged.",
+        summary=_summary(grade, cluster, word),
         notice=words.OUTCOME_NOTES.get(card.outcome, ""),
         facts=_facts(card, grade, record),
-        causes=_causes(grade, gates, domains),
+        causes=[] if cluster else _causes(grade, gates, domains),
         waterfalls=sorted(falls, key=lambda fall: fall.last),
         chains=_chains(card, names),
         money=None if card.economics is None else view_money.money_view(card.economics),
         power=view_power.power_view(rows, record),
+        scaling=view_scaling.scaling_page(card, record),
+        cluster=cluster,
         gates=gates,
         domains=domains,
         headline=view_metrics.headline(rows, rated),

@@ -1,0 +1,208 @@
+"""Links as they are shown: collectives by size, and the bandwidth of every pair with the slowest one named."""
+
+import re
+import statistics
+
+import msgspec
+
+from effbench.model.record import USABLE, Measurement, Record
+from effbench.model.scaling import Straggler
+from effbench.model.scorecard import Metric, Scorecard
+from effbench.report import format
+
+OPS = {
+    "all_reduce": "all-reduce",
+    "all_gather": "all-gather",
+    "reduce_scatter": "reduce-scatter",
+    "broadcast": "broadcast",
+    "all_to_all": "all-to-all",
+    "sendrecv": "send/receive",
+}
+GROUPS = {"": "all ranks", "within": "within each node", "across": "across nodes"}
+KEY = re.compile(
+    r"link\.(?P<op>[a-z_]+)(?:\.(?P<group>within|across))?\.n(?P<n>\d+)(?:\.s(?P<size>\d+))?\.(?P<what>busbw|latency)"
+)
+FACT = re.compile(r"(?:pair|copy)_bandwidth\.[rd](?P<from>\d+)\.[rd](?P<to>\d+)")
+
+
+class SeriesView(msgspec.Struct, frozen=True):
+    """One collective: `points` are (bytes, byte/s by nccl-tests' bus definition)."""
+
+    title: str
+    points: list[tuple[float, float]]
+    headline: str
+    latency: str
+    suspect: bool
+
+
+class CollectiveView(msgspec.Struct, frozen=True):
+    """All collectives at one number of ranks in one kind of group."""
+
+    ranks: int
+    group: str
+    series: list[SeriesView]
+
+
+class PairCell(msgspec.Struct, frozen=True):
+    """One pair, byte/s, and its share of the median of its kind: on one node, or across nodes."""
+
+    first: int
+    second: int
+    value: float
+    ratio: float
+
+
+class PairView(msgspec.Struct, frozen=True):
+    """The bandwidth of every pair. `shown` are the ranks on the axes: all, or the slowest of many.
+
+    `marked` are the pairs that the measurement or the score named as slow, and only those.
+    """
+
+    title: str
+    ranks: int
+    shown: list[int]
+    cells: list[PairCell]
+    median: str
+    said: str
+    tone: str
+    marked: list[tuple[int, int]]
+    slow: list[tuple[str, str, str]]
+
+
+SHOWN_MAX, SLOW_MAX = 48, 10
+
+
+def op_title(op: str) -> str:
+    """Write a collective's name for people."""
+    return OPS.get(op, op.replace("_", " "))
+
+
+def _written(metric: Metric | None) -> str:
+    if metric is None:
+        return ""
+    return format.measured(metric.quantity.value, metric.quantity.unit, metric.interval, metric.key)
+
+
+def _series(op: str, mine: dict[tuple[str, str], Metric]) -> SeriesView:
+    sizes = [(float(size), m.quantity.value) for (what, size), m in mine.items() if what == "busbw" and size]
+    points = sorted((size, rate) for size, rate in sizes if size > 0 and rate > 0)
+    latency = _written(mine.get(("latency", "")))
+    suspect = any(metric.status == "suspect" for metric in mine.values())
+    return SeriesView(op_title(op), points, _written(mine.get(("busbw", ""))), latency, suspect)
+
+
+def collectives(card: Scorecard) -> list[CollectiveView]:
+    """Group the link metrics of collectives by group and count, the largest count first."""
+    found: dict[tuple[str, int], dict[str, dict[tuple[str, str], Metric]]] = {}
+    for metric in card.metrics:
+        match = KEY.fullmatch(metric.key)
+        if match is None or metric.status not in USABLE or metric.device is not None:
+            continue
+        ops = found.setdefault((match["group"] or "", int(match["n"])), {})
+        ops.setdefault(match["op"], {})[match["what"], match["size"] or ""] = metric
+    order = list(OPS)
+    views = []
+    for (group, n), ops in sorted(found.items(), key=lambda item: (-item[0][1], item[0][0])):
+        known = sorted(ops, key=lambda op: (order.index(op) if op in order else len(order), op))
+        views.append(CollectiveView(n, GROUPS[group], [_series(op, ops[op]) for op in known]))
+    return views
+
+
+def _matrix(measurement: Measurement) -> dict[tuple[int, int], float]:
+    """Collect the facts that are the bandwidth of a pair, byte/s."""
+    found = {}
+    for name, value in measurement.facts.items():
+        match = FACT.fullmatch(name)
+        if match is not None and value > 0:
+            found[int(match["from"]), int(match["to"])] = value
+    return found
+
+
+def _shown(cells: list[PairCell]) -> list[int]:
+    """Choose the ranks on the axes: all, or of many those with the slowest pair."""
+    worst: dict[int, float] = {}
+    for cell in cells:
+        for rank in (cell.first, cell.second):
+            worst[rank] = min(worst.get(rank, cell.ratio), cell.ratio)
+    return sorted(sorted(worst, key=lambda rank: (worst[rank], rank))[:SHOWN_MAX])
+
+
+def _cells(matrix: dict[tuple[int, int], float], per_node: int) -> tuple[list[PairCell], str]:
+    """Hold each pair against the median of its kind, because links within and across nodes differ by design."""
+    cells, medians = [], []
+    for across, word in ((False, "within a node"), (True, "across nodes")):
+        kind = {pair: v for pair, v in matrix.items() if (pair[0] // per_node != pair[1] // per_node) == across}
+        if kind:
+            middle = statistics.median(kind.values())
+            medians.append((format.quantity(middle, "byte/s"), word))
+            cells += [PairCell(*pair, value, value / middle) for pair, value in kind.items()]
+    told = ", ".join(f"{text} {word}" if len(medians) > 1 else text for text, word in medians)
+    return sorted(cells, key=lambda cell: (cell.first, cell.second)), told
+
+
+def _named(measurement: Measurement, stragglers: list[Straggler]) -> tuple[list[str], list[tuple[int, int]]]:
+    """Return the sentences that name slow links, and their pairs: of the score, else of the measurement itself."""
+    mine = [s for s in stragglers if s.kind == "network" and s.trial == measurement.trial]
+    if mine:
+        return [format.sentence(s.text) for s in mine], [(s.ranks[0], s.ranks[1]) for s in mine if len(s.ranks) == 2]
+    slow, suspect = measurement.texts.get("slow_pairs", ""), measurement.texts.get("suspect", "")
+    if not slow:
+        return [], []
+    end = f" Common to them: {suspect}." if suspect else ""
+    pairs = [(int(a), int(b)) for a, b in re.findall(r"[rd](\d+)-[rd](\d+)", slow)]
+    return [f"Slow against others of their kind: {slow}.{end}"], pairs
+
+
+def pair_view(measurement: Measurement, stragglers: list[Straggler], per_node: int = 1 << 30) -> PairView | None:
+    """Lay out the matrix of one measurement; None when it holds no pair.
+
+    Args:
+        measurement: its facts are byte/s per pair; its texts say whether the sweep was whole and who was slow.
+        stragglers: what the score made of it.
+        per_node: ranks per node, numbered node by node.
+    """
+    matrix = _matrix(measurement)
+    if not matrix:
+        return None
+    cells, median = _cells(matrix, per_node)
+    slowest = min(cells, key=lambda cell: cell.ratio)
+    incomplete = measurement.texts.get("incomplete", "")
+    said, marked = ([], []) if incomplete else _named(measurement, stragglers)
+    if incomplete:
+        said = [f"Incomplete, so no pair is named: {format.sentence(incomplete)}"]
+    elif not said:
+        figure = f"{format.quantity(slowest.value, 'byte/s')}, {format.percent(slowest.ratio, 2)} of the median"
+        name = f"ranks {slowest.first} and {slowest.second}"
+        said = [f"No pair stands out; the slowest is {name}: {figure}." if len(cells) > 1 else f"One pair: {name}."]
+    copies = any(name.startswith("copy") for name in measurement.facts)
+    pairs = {pair for a, b in marked for pair in ((a, b), (b, a))}
+    slow = sorted((cell for cell in cells if (cell.first, cell.second) in pairs), key=lambda cell: cell.ratio)
+    return PairView(
+        title="Copies between devices" if copies else "Bandwidth of every pair",
+        ranks=len({rank for cell in cells for rank in (cell.first, cell.second)}),
+        shown=_shown(cells),
+        cells=cells,
+        median=median,
+        said=" ".join(said),
+        tone="open" if incomplete or marked or "Slow" in said[0] else "none",
+        marked=[(cell.first, cell.second) for cell in slow],
+        slow=[
+            (f"{cell.first} – {cell.second}", format.quantity(cell.value, "byte/s"), format.percent(cell.ratio, 2))
+            for cell in slow[:SLOW_MAX]
+        ],
+    )
+
+
+def pairs(record: Record | None, stragglers: list[Straggler]) -> list[PairView]:
+    """Lay out every measured pair matrix of the run, the largest first; what is not usable is not drawn."""
+    if record is None:
+        return []
+    placed = {trial.id: trial.placement for trial in record.plan.trials}
+    views = []
+    for measurement in record.measurements:
+        if measurement.status in USABLE:
+            place = placed.get(measurement.trial)
+            per_node = max(1, place.ranks // place.nodes) if place is not None and place.nodes > 1 else 1 << 30
+            view = pair_view(measurement, stragglers, per_node)
+            views += [view] if view is not None else []
+    return sorted(views, key=lambda view: -view.ranks)
