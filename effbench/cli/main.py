@@ -25,6 +25,7 @@ COMMANDS = {
     "selftest": "Measure a known truth, or what the power sensors really do.",
     "energy": "Run a command of yours and say what energy every device took meanwhile.",
     "meter": "Copy a run and add a wall meter's log to it.",
+    "render": "Print a manifest by which another engine runs a suite (kubernetes).",
     "redact": "Copy a run with names, serials and paths replaced by salted hashes.",
 }
 UNEXPECTED = 3
