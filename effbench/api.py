@@ -1,6 +1,5 @@
 """The whole library on one screen: suite, plan, run, score, grade, render. Nothing here prints or exits."""
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -28,9 +27,12 @@ from effbench.model.site import SiteFacts
 from effbench.model.suite import Suite
 from effbench.run import doctor, engine, journal
 from effbench.run import plan as planning
+from effbench.run.agreement import source_digest
+from effbench.run.ranks import refuse_nested
 from effbench.run.recording import Recording
 from effbench.run.redact import redact
 from effbench.run.site import Site, same_node, survey
+from effbench.run.team import launcher as launcher_of
 from effbench.run.watch import watch_for
 from effbench.score.comparison import Compared, compare_records
 from effbench.score.node import score
@@ -49,11 +51,13 @@ __all__ = [
     "calibration",
     "card_of",
     "checked_folder",
+    "checked_launch",
     "compare_records",
     "diagnose",
     "encode",
     "finished",
     "first_round",
+    "first_teams",
     "folder_for",
     "grade",
     "joined",
@@ -178,11 +182,7 @@ def calibration(facts: SiteFacts | None, inventory: Inventory) -> Callable[[list
 
 def tool() -> Tool:
     """This program's version and the digest of its own source files."""
-    root = Path(__file__).parent
-    total = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")) + sorted((root / "catalog").glob("*.yaml")):
-        total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return Tool(__version__, "sha256:" + total.hexdigest())
+    return Tool(__version__, source_digest())
 
 
 def folder_for(root: Path, todo: Plan, node: str) -> Path:
@@ -190,6 +190,18 @@ def folder_for(root: Path, todo: Plan, node: str) -> Path:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in node) or "node"
     return root / f"{stamp}-{safe}-{short(todo.digest)}"
+
+
+def checked_launch(todo: Plan, launcher: str, environment: Mapping[str, str]) -> None:
+    """Refuse before anything is measured what no team could be started with.
+
+    Raises:
+        InputError: there is no such launcher.
+        SiteError: this program was itself started several times over, by srun or torchrun.
+    """
+    if any(trial.scope != "device" and trial.skipped is None for trial in todo.trials):
+        launcher_of(launcher)
+        refuse_nested(environment)
 
 
 def checked_folder(folder: Path) -> Path:
@@ -213,6 +225,11 @@ def encode(document: msgspec.Struct) -> bytes:
 def first_round(todo: Plan, device: str) -> list[Trial]:
     """Return the trials of one device in the order of the first round."""
     return planning.order(todo, 0, device)
+
+
+def first_teams(todo: Plan) -> list[list[Trial]]:
+    """Return the teams of the first round, each with its trials in order."""
+    return planning.team_order(todo, 0)
 
 
 def unfinished(folder: Path) -> Record:

@@ -6,7 +6,7 @@ import click
 
 from effbench import api
 from effbench.cli import options
-from effbench.model.plan import Plan
+from effbench.model.plan import Placement, Plan
 
 
 @click.command("plan")
@@ -28,9 +28,14 @@ def command(suite: str, device: str, only: str | None, fake: str | None, workloa
     running = [t for t in todo.trials if t.skipped is None]
     lines = [f"{todo.suite}: {asked.purpose}", ""]
     for key in todo.devices:
-        lines.append(f"{key}: {names[key]}, one device after another")
-        for trial in api.first_round(todo, key):
+        alone = api.first_round(todo, key)
+        if alone:
+            lines.append(f"{key}: {names[key]}, one device after another")
+        for trial in alone:
             lines.append(f"  {trial.expected_s:6.1f} s  {trial.id}{'  (emulated)' if trial.emulated else ''}")
+    for team in api.first_teams(todo):
+        lines.append(_team(team[0].placement))
+        lines += [f"  {trial.expected_s:6.1f} s  {trial.id}" for trial in team]
     skipped = [t for t in todo.trials if t.skipped is not None]
     if skipped:
         lines += ["", "Not applicable here:"] + [f"  {t.id}: {t.skipped}" for t in skipped]
@@ -41,6 +46,14 @@ def command(suite: str, device: str, only: str | None, fake: str | None, workloa
     ]
     options.emit("\n".join(lines))
     return 0
+
+
+def _team(place: Placement) -> str:
+    """One line about a team: how many ranks, on what."""
+    ranks = f"{place.ranks} rank{'s' if place.ranks > 1 else ''} together"
+    where = f", over {place.nodes} nodes" if place.nodes > 1 else ""
+    cores = f", {len(place.cores[0])} core{'s' if len(place.cores[0]) > 1 else ''} each" if place.cores else ""
+    return f"{ranks}{where}{cores}"
 
 
 def _budget(todo: Plan) -> str:

@@ -32,6 +32,13 @@ DEFAULT_SUITE = "node/quick"
 @click.option("-o", "folder", type=click.Path(path_type=Path), metavar="DIR", help="The run folder; must be empty.")
 @click.option("--fake", metavar="PART[*N]", help="Simulate devices of the catalogue, to try effbench without them.")
 @click.option("--replay", type=click.Path(path_type=Path, exists=True), metavar="RUN", help="Play a recorded run back.")
+@click.option(
+    "--launcher",
+    type=click.Choice(["inline", "torchrun", "slurm"]),
+    default="torchrun",
+    show_default=True,
+    help="What starts the ranks of trials that need several.",
+)
 @options.site_option
 @options.workloads_option
 @options.json_option
@@ -45,6 +52,7 @@ def command(
     folder: Path | None,
     fake: str | None,
     replay: Path | None,
+    launcher: str,
     site: Path | None,
     workloads: Path | None,
     as_json: bool,
@@ -66,13 +74,14 @@ def command(
     seen = api.recorded_site(recording) if recording else api.look(options.environment(), fake, device)
     todo = _joined(earlier, api.plan(asked, seen, device, only), seen)
     allowed_s = api.budget(todo, budget)
+    api.checked_launch(todo, launcher, options.environment())
     if folder is None:
         folder = api.checked_folder(api.folder_for(Path("reports/runs"), todo, seen.inventory.node))
     if site is not None:
         api.keep_site(folder, site)
     calibrate = api.calibration(facts or api.site_of(folder), seen.inventory)
     children = environment_for_children(options.environment())
-    settings = Options(children, allowed_s, api.tool(), recording=recording, calibrate=calibrate)
+    settings = Options(children, allowed_s, api.tool(), recording=recording, calibrate=calibrate, launcher=launcher)
     done = api.finished(earlier) if earlier is not None else frozenset()
     return _measured(todo, seen, folder, settings, done, rules, as_json)
 

@@ -16,14 +16,18 @@ import msgspec
 
 from effbench.kernels.contract import Rig
 from effbench.kernels.rig import TorchRig, first_line, import_torch
-from effbench.model.error import SiteError, WorkerError
+from effbench.model.error import EffbenchError, SiteError, WorkerError
 from effbench.model.inventory import Accelerator
 
-__all__ = ["Group", "GroupRig", "Seat", "group_of", "is_peers_fault", "join", "versions"]
+__all__ = ["PORT_TAKEN", "Group", "GroupRig", "NotMetError", "Seat", "group_of", "is_peers_fault", "join", "versions"]
 
 # What gloo, NCCL and the store say when it is another rank that went away or does not answer.
 _PEER_WORDS = ("connection closed by peer", "connection reset by peer", "timed out", "timeout", "broken pipe", "gloo/")
 PORT_TAKEN = "port taken"
+
+
+class NotMetError(SiteError):
+    """The ranks did not come together: one did not come, or the meeting point cannot be reached."""
 
 
 class Seat(msgspec.Struct, frozen=True):
@@ -165,7 +169,8 @@ def join(
         device: torch's name of the rank's device, for nccl.
 
     Raises:
-        SiteError: this torch lacks the backend, the meeting point is unreachable or taken, or ranks do not come.
+        SiteError: this torch lacks the backend, or the meeting point is taken.
+        NotMetError: the meeting point is unreachable, or ranks do not come.
     """
     torch = import_torch()
     import torch.distributed as dist
@@ -189,7 +194,7 @@ def join(
         )
         return Group(seat, backend, deadline_s)
     except (RuntimeError, ValueError, OSError) as error:
-        raise SiteError(_why_not(error, meeting)) from error
+        raise _why_not(error, meeting) from error
 
 
 def _arrive(store: Any, seat: Seat, join_s: float) -> None:
@@ -205,7 +210,7 @@ def _arrive(store: Any, seat: Seat, join_s: float) -> None:
             missing.append(rank)
     if missing:
         names = ", ".join(str(rank) for rank in missing)
-        raise SiteError(f"rank {names} did not come to the meeting point within {join_s:.0f} s")
+        raise NotMetError(f"rank {names} did not come to the meeting point within {join_s:.0f} s")
 
 
 def _check_backend(dist: Any, backend: str) -> None:
@@ -216,15 +221,15 @@ def _check_backend(dist: Any, backend: str) -> None:
         raise SiteError(f"this torch was built without {backend}; install a build that has it")
 
 
-def _why_not(error: Exception, meeting: str) -> str:
+def _why_not(error: Exception, meeting: str) -> SiteError:
     text = first_line(error)
     where = meeting
     if meeting.startswith("env:"):
         where = f"{os.environ.get('MASTER_ADDR', '?')}:{os.environ.get('MASTER_PORT', '?')}"
     lower = str(error).lower()
     if "eaddrinuse" in lower or "address already in use" in lower:
-        return f"{PORT_TAKEN}: another program listens on {where}"
-    return f"the ranks could not meet at {where}: {text}"
+        return SiteError(f"{PORT_TAKEN}: another program listens on {where}")
+    return NotMetError(f"the ranks could not meet at {where}: {text}")
 
 
 def _own(dist: Any, colours: list[Any], rank: int, timeout: timedelta) -> Any:
@@ -240,6 +245,8 @@ def _own(dist: Any, colours: list[Any], rank: int, timeout: timedelta) -> Any:
 
 def is_peers_fault(error: BaseException) -> bool:
     """Say whether an error tells of another rank rather than of this one: a lost connection, a deadline."""
+    if isinstance(error, EffbenchError):
+        return isinstance(error, NotMetError)
     import torch.distributed as dist
 
     if isinstance(error, dist.DistError):

@@ -163,7 +163,9 @@ class TeamTruth:
 
     def facts(self) -> dict[str, float]:
         """The truth: the slowest rank's own wait."""
-        return {"true_mean_s": self._params.mean_s * max(1.0, self._params.stretch)}
+        stretch = self._params.stretch if self._params.slow_rank < self._group.size else 1.0
+        others = self._group.size > 1
+        return {"true_mean_s": self._params.mean_s * (max(1.0, stretch) if others else stretch)}
 
     def rank_facts(self) -> dict[str, float]:
         """Seconds per repetition that this rank was busy by itself and waited for the others."""

@@ -1,23 +1,25 @@
 """Plan to journal: rounds of fresh workers, one device after another, within the budget, whatever the workers do."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from effbench.model.energy import Sensor
-from effbench.model.event import Closed, Ended, Event, Noted, Sample, Started, Telemetry, Tool
+from effbench.model.event import Closed, Ended, Event, Noted, Sample, Started, Tool
 from effbench.model.finding import Finding
 from effbench.model.inventory import Accelerator, Inventory
 from effbench.model.plan import Plan, Trial
 from effbench.run import plan as planning
 from effbench.run import rounds
+from effbench.run.display import Display as Display
 from effbench.run.idle import Rest, watched_devices
 from effbench.run.journal import SCHEMA, JournalWriter
 from effbench.run.recording import Recording
 from effbench.run.stage import Answer, Stage, oom_kills
+from effbench.run.teams import Seams, Teams
 from effbench.run.watch import Watch
 from effbench.run.wire import Do, Hello, Progress
 
@@ -30,29 +32,11 @@ SOAK_S = {"gpu": 5.0, "cpu": 1.0}
 SOAKED_MODES = ("sustained",)
 
 
-class Display(Protocol):
-    """What the engine tells a person while it runs. Called only when no CPU block is being timed."""
-
-    def begin(self, plan: Plan, inventory: Inventory) -> None:
-        """The plan is about to run."""
-
-    def trial(self, trial: Trial, round_number: int, done: int, total: int, left_s: float) -> None:
-        """A trial begins."""
-
-    def progress(self, progress: Progress, telemetry: Telemetry | None) -> None:
-        """A trial goes on."""
-
-    def closed(self, trial: Trial, status: str, detail: str) -> None:
-        """A trial has ended."""
-
-    def note(self, finding: Finding) -> None:
-        """Something a person should know at once."""
-
-
 class Options(msgspec.Struct, frozen=True):
     """How to run: the environment for children, the budget, and faults for simulated devices.
 
-    `calibrate` puts the user's gains and offsets into the sensors' cards before they are written down.
+    `calibrate` puts the user's gains and offsets into the sensors' cards before they are written down. `launcher`
+    starts the ranks of team trials: `inline`, `torchrun` or `slurm`.
     """
 
     environment: dict[str, str]
@@ -62,6 +46,7 @@ class Options(msgspec.Struct, frozen=True):
     telemetry: bool = True
     recording: Recording | None = None
     calibrate: Callable[[list[Sensor]], list[Sensor]] | None = None
+    launcher: str = "torchrun"
 
 
 class Engine:
@@ -90,6 +75,7 @@ class Engine:
         self._oom_kills = oom_kills()
         self._done = 0
         self._abandoned = False
+        self._teams = Teams(plan, self._devices, self._history, self._seams(), options, journal.path.parent / "teams")
 
     def run(self) -> str:
         """Run until the stop rule, the budget, Ctrl-C or a stuck driver ends it. Returns the outcome.
@@ -116,6 +102,7 @@ class Engine:
     def _finish(self, outcome: str) -> None:
         if self._stage is not None:
             self._stage.kill()
+        self._teams.kill()
         try:
             self._record_counters()
             wall = time.monotonic() - self._began
@@ -138,6 +125,9 @@ class Engine:
                 self._round(number, self._devices[key])
                 if self._abandoned:
                     return "abandoned"
+            self._teams.round(number)
+            if self._teams.abandoned:
+                return "abandoned"
         return "budget" if self._history.cut_short else "complete"
 
     def _round(self, number: int, accelerator: Accelerator) -> None:
@@ -171,9 +161,8 @@ class Engine:
 
     def _open(self, number: int, accelerator: Accelerator) -> Stage | None:
         """Start a worker and wait for its device. None when it does not come up, with the finding written."""
-        self._processes += 1
         replayed = self.options.recording is not None
-        hello = Hello(accelerator, self.plan.seed, number, self._processes, self.options.faults, replayed)
+        hello = Hello(accelerator, self.plan.seed, number, self._next_process(), self.options.faults, replayed)
         watch_fd = self._watch.fileno() if self._watch else None
         stage = self._stage = Stage(hello, self.options.environment, watch_fd, self._pump)
         if self._watch is not None:
@@ -197,9 +186,7 @@ class Engine:
 
     def _trial(self, stage: Stage, trial: Trial, number: int, soak_s: float) -> int:
         """Measure one trial, journal it, and return 1 when it cost the worker."""
-        self._done += 1
-        total = self._history.total()
-        self.display.trial(trial, number, self._done, max(total, self._done), self._history.left_s(number))
+        self._announce(trial, number)
         began = time.monotonic()
         deadline_s = max(1.0, min(trial.deadline_s + soak_s, self._left_s()))
         recorded = self.options.recording.take(trial.id, number) if self.options.recording else None
@@ -215,15 +202,21 @@ class Engine:
         if closed is None:
             closed, noted = self._loss(answer, trial, number)
             events += [noted, closed]
-        self._account(closed, answer, trial, took)
-        self.journal.write(events)
-        self.display.closed(trial, closed.status, closed.detail)
+        self._account(closed, events, trial, took)
         return 0 if answer.fate == "closed" else 1
 
-    def _account(self, closed: Closed, answer: Answer, trial: Trial, took: float) -> None:
-        samples = [e for e in answer.events if isinstance(e, Sample)]
+    def _announce(self, trial: Trial, number: int) -> None:
+        self._done += 1
+        total = max(self._history.total(), self._done)
+        self.display.trial(trial, number, self._done, total, self._history.left_s(number))
+
+    def _account(self, closed: Closed, events: Sequence[Event], trial: Trial, took: float) -> None:
+        """Remember what a trial gave and took, journal it, and tell the display."""
+        samples = [e for e in events if isinstance(e, Sample)]
         self._measured_s += sum(s.host_s for s in samples) + closed.facts.get("soak_s", 0.0)
         self._history.add(trial, closed.status, [s.device_s / s.inner_steps for s in samples], took)
+        self.journal.write(events)
+        self.display.closed(trial, closed.status, closed.detail)
 
     def _loss(self, answer: Answer, trial: Trial, number: int) -> tuple[Closed, Noted]:
         code = "worker-hung" if answer.fate == "hung" else "worker-crashed"
@@ -238,6 +231,25 @@ class Engine:
     def _lose(self, trial: Trial, number: int, detail: str) -> None:
         self._history.add(trial, "lost", [], 0.0)
         self.journal.write([Closed(time.monotonic_ns(), trial.id, number, "lost", detail)])
+
+    def _seams(self) -> Seams:
+        return Seams(
+            self._note,
+            self._telemetry,
+            self._pump,
+            lambda pid: self._watch.ours(pid) if self._watch else None,
+            self._left_s,
+            self._announce,
+            self._account,
+            self._lose,
+            self._leave_out,
+            self._progress,
+            self._next_process,
+        )
+
+    def _next_process(self) -> int:
+        self._processes += 1
+        return self._processes
 
     def _note(self, finding: Finding) -> None:
         self.display.note(finding)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -93,7 +94,7 @@ def narrowed(accelerator: Accelerator, cores: Sequence[int], share: int = 1) -> 
     return msgspec.structs.replace(accelerator, cpu=facts, memory_bytes=accelerator.memory_bytes // max(1, share))
 
 
-def backend(accelerator: Accelerator) -> str:
+def backend(accelerator: Accelerator) -> Literal["nccl", "gloo", "xccl"]:
     """Return the backend of a device's collectives: gloo on a CPU, xccl on Intel's GPUs, nccl (or RCCL) on others."""
     if accelerator.kind == "cpu":
         return "gloo"

@@ -115,6 +115,8 @@ def _derived(record: Record, findings: list[Finding]) -> list[Derived]:
     seen: set[tuple[str, str | None]] = set()
     for source in sources:
         found = derive(msgspec.structs.replace(source, measured_read=reads.get(source.accelerator.key)), findings)
+        if source.trial.scope != "device":  # a figure of the ranks together, of no single device
+            found = [msgspec.structs.replace(d, metric=msgspec.structs.replace(d.metric, device=None)) for d in found]
         derived += [d for d in found if (d.metric.key, d.metric.device) not in seen]
         seen |= {(d.metric.key, d.metric.device) for d in found}
     return derived
