@@ -46,8 +46,9 @@ def test_the_rank_with_more_work_is_the_one_that_waits_least(links: Callable[...
 
 def test_the_weak_scaling_curve_is_the_one_that_the_link_allows(links: Callable[..., Sandbox], tmp_path: Path) -> None:
     sandbox = links(4, "--rate", truth.WEAK_RATE)
-    step = [truth.waiting_step(truth.WEAK_STEP_S, truth.WEAK_BYTES, 5)]
-    times = {n: truth.run_team(sandbox, n, step, tmp_path)[0]["step_s"] for n in (1, 2, 3, 4)}
+    step = [truth.waiting_step(truth.WEAK_STEP_S, truth.WEAK_BYTES, 7)]
+    # The fastest of the steps: other work on this machine only adds to one.
+    times = {n: min(truth.run_team(sandbox, n, step, tmp_path)[0]["times_s"]) for n in (1, 2, 3, 4)}
     for ranks in (2, 3, 4):
         assert times[1] / times[ranks] == pytest.approx(truth.WEAK_EFFICIENCY[ranks], rel=0.02), times
 
