@@ -1,4 +1,4 @@
-"""`effbench score`: a stored record to its scorecard, again, without hardware."""
+"""`effbench score`: stored records to their scorecard, again, without hardware: of one run or of many nodes."""
 
 from pathlib import Path
 
@@ -9,9 +9,27 @@ from effbench.cli import options
 
 
 @click.command("score")
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN|DIR")
+@click.option(
+    "--subject",
+    type=click.Choice(["node", "cluster"]),
+    default="node",
+    show_default=True,
+    help="cluster: DIR holds one folder per node; writes DIR/cluster.json and its reports.",
+)
+@options.policy_option
 @options.site_option
-def command(run: Path, site: Path | None) -> int:
-    """Print the scorecard of RUN (a run folder or its record.json) as JSON."""
+@options.json_option
+def command(run: Path, subject: str, policy: str, site: Path | None, as_json: bool) -> int:
+    """Print the scorecard of RUN (a run folder or its record.json) as JSON, or compare the nodes in DIR.
+
+    With --subject cluster the exit code is the verdict over the nodes: 1 when one failed, else 3 when one is not rated
+    or did not report, else 4 when one is undecided, else 0. A node that stands out is named and changes no verdict.
+    """
+    if subject == "cluster":
+        from effbench.cli import cluster_files
+
+        card, verdict = cluster_files.write(run, api.load_policy(policy, options.search_path(None)))
+        return cluster_files.show(run, card, verdict, as_json)
     options.emit(api.encode(api.score(api.record_of(run), api.load_site(site) if site else api.site_of(run))))
     return 0

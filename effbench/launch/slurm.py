@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -162,13 +163,22 @@ def start(job: TeamJob, environment: Mapping[str, str]) -> SlurmTeam:
     if inside is None:
         raise SiteError("no Slurm allocation here: `--launcher slurm` outside of one submits the whole run instead")
     if job.nodes > len(inside.nodes):
-        raise SiteError(
-            f"{job.nodes} nodes are needed; allocation {inside.job} has {len(inside.nodes)}: {', '.join(inside.nodes)}"
-        )
-    words = command(job)
+        listed = ", ".join(inside.nodes)
+        raise SiteError(f"{job.nodes} nodes are needed; allocation {inside.job} has {len(inside.nodes)}: {listed}")
+    used = inside.nodes[: job.nodes]
+    words = command(msgspec.structs.replace(job, options={"nodelist": ",".join(used), **job.options}))
     found = shutil.which(words[0], path=environment.get("PATH", os.defpath))
     if found is None:
         raise SiteError("srun is not on PATH, although this is a Slurm allocation; add Slurm's commands to PATH")
+    host = job.host if job.nodes == 1 else slurm_queue.address(used[0], environment)
     kept = {name: value for name, value in variables(job, environment).items() if not _INHERITED.fullmatch(name)}
-    kept |= {"SLURM_JOB_ID": inside.job, "MASTER_ADDR": job.host, "MASTER_PORT": str(job.port)}
+    kept |= {"SLURM_JOB_ID": inside.job, "MASTER_ADDR": host, "MASTER_PORT": str(job.port or port(job.token))}
     return SlurmTeam([found, *words[1:]], step_name(job), inside.job, kept)
+
+
+def port(token: str) -> int:
+    """Choose where the ranks meet: by the launch's token, below the range that kernels hand out (32768 up). Pure.
+
+    The first node is another machine, so no port can be tried beforehand; a taken one is found out and tried anew.
+    """
+    return 20000 + zlib.crc32(token.encode()) % 12000

@@ -16,6 +16,7 @@ __all__ = [
     "ENDED",
     "NodeState",
     "Task",
+    "address",
     "array_limit",
     "cancel",
     "hostnames",
@@ -230,3 +231,10 @@ def steps(job: str, name: str, environment: Mapping[str, str]) -> list[str]:
         return []
     pairs = [line.strip().partition("|") for line in answer.stdout.splitlines()]
     return [found for found, _, called in pairs if called == name]
+
+
+def address(name: str, environment: Mapping[str, str]) -> str:
+    """Return the address by which Slurm itself reaches a node (`NodeAddr`); its name when Slurm does not tell."""
+    answer = _call(["scontrol", "show", "node", name, "--oneliner"], environment)
+    found = [word.removeprefix("NodeAddr=") for word in answer.stdout.split() if word.startswith("NodeAddr=")]
+    return found[0] if found and found[0] not in ("", "(null)") else name
