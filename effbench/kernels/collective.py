@@ -19,7 +19,7 @@ import msgspec
 
 from effbench.kernels import collective_ops as ops
 from effbench.kernels.contract import Rig, Support
-from effbench.kernels.group import Group, group_of
+from effbench.kernels.group import Group, group_of, is_peers_fault
 from effbench.model.error import SiteError
 from effbench.model.event import Verify
 from effbench.model.inventory import Accelerator
@@ -207,6 +207,8 @@ class Collective:
         try:
             self._fresh()
         except (RuntimeError, NotImplementedError) as error:
+            if is_peers_fault(error) and self.group.size > 1:
+                raise
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise SiteError(f"{self.params.op} fails on {self.group.backend}: {reason}") from error
 

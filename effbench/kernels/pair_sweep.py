@@ -24,6 +24,7 @@ from effbench.kernels import collective_ops as ops
 from effbench.kernels import pairs
 from effbench.kernels.collective import backend_texts, team_of
 from effbench.kernels.contract import Rig, Support
+from effbench.kernels.group import is_peers_fault
 from effbench.model.error import SiteError
 from effbench.model.event import Sample, Verify
 from effbench.model.inventory import Accelerator
@@ -100,6 +101,8 @@ class PairSweep:
         try:
             dist.all_reduce(torch.ones(1, device=rig.device))  # NCCL connects all ranks here, not in a timed pair
         except RuntimeError as error:
+            if is_peers_fault(error):
+                raise
             raise SiteError(f"the ranks cannot be connected: {str(error).strip().splitlines()[0]}") from error
 
     def run(self, i: int) -> None:
