@@ -4,9 +4,11 @@ import collections
 import json
 import subprocess
 import sys
-import time
+import types
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 120
@@ -59,46 +61,46 @@ def count_calls(counts: collections.Counter[str]) -> None:
 
 
 def measured(case: dict[str, Any], rig: Any, counts: collections.Counter[str]) -> dict[str, Any]:
-    """Build, step, verify; `break` names what is sabotaged before the verification."""
-    import torch
-
+    """Build, make `steps` steps and verify, unless `verify` is False; `sabotage` says what is broken before that."""
     from effbench.kernels import parallel_step
 
-    steps, sabotage = case.pop("steps", 3), case.pop("break", "")
+    steps, sabotage, verify = case.pop("steps", 3), case.pop("sabotage", ""), case.pop("verify", True)
     tiny = {"config": "tiny", "batch": 2, "seq": 32, "dtype": "fp32", "ranks": rig.group.size}
     step = parallel_step.build(parallel_step.Params(**{**tiny, **case}), rig)
+    if sabotage == "no optimizer":
+        step.trainee.update = lambda steps: None
     step.run(0)
     counts.clear()
     step.run(1)
     seen = dict(counts)
-    start = time.perf_counter()
     for i in range(2, steps):
         step.run(i)
-    took_s = time.perf_counter() - start
-    shares = step.rank_facts()
-    if sabotage == "scale":
-        step.trainee._model.register_forward_hook(lambda *_: _[2] * 1.1)
-    if sabotage == "drift" and rig.group.rank == 1:
-        with torch.no_grad():
-            step.trainee._working[0].add_(0.01)
-    if sabotage == "silence":
-        step.trainee._call = step.trainee._model
-    if sabotage == "lossy":
-        step.exchange._start = lambda call: type("Done", (), {"wait": lambda self: None})()
-    verdict = step.verify()
-    facts, texts = step.facts(), step.texts()
+    found = {"calls": seen, "shares": step.rank_facts(), "facts": step.facts(), "texts": step.texts()}
+    if verify:
+        broken(step, sabotage, rig.group.rank)
+        found["verdict"] = msgspec.to_builtins(step.verify())
+        found["facts"] = step.facts()
     step.close()
-    return {
-        "ok": verdict.ok,
-        "error": verdict.error,
-        "tolerance": verdict.tolerance,
-        "detail": verdict.detail,
-        "facts": facts,
-        "texts": texts,
-        "calls": seen,
-        "shares": shares,
-        "took_s": took_s,
-    }
+    return found
+
+
+def broken(step: Any, sabotage: str, rank: int) -> None:
+    """Break one thing that a verification must notice (the optimizer was missing from the first step on)."""
+    import torch
+
+    trainee = step.trainee
+    if sabotage == "a weight of one rank" and rank == 1:
+        with torch.no_grad():
+            trainee._working[0].mul_(1.01)
+    elif sabotage == "no reduction":
+        trainee._call, trainee._joined = trainee._model, False
+    elif sabotage == "no sum over slices":
+        trainee._doors = (lambda x: x, lambda x: x)
+    elif sabotage == "a mean over too many":
+        plain = trainee.gradients
+        trainee.gradients = lambda: [gradient / 2 for gradient in plain()]
+    elif sabotage == "nothing is sent":
+        step.exchange._start = lambda call: types.SimpleNamespace(wait=lambda: None)
 
 
 def main() -> None:
