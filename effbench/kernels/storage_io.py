@@ -19,15 +19,16 @@ from effbench.model.plan import Output, Work
 ALIGNMENT = 4096  # direct I/O needs blocks of whole sectors; no sector in use is larger
 BLOCK_BYTES = {"sequential": 1 << 20, "random": 4096}
 # The same on every node. Small beside a device's own cache, if it has one: direct I/O passes the host's memory only.
-FILE_BYTES = 512 << 20
+FILE_BYTES = 256 << 20
 BURST_S = 0.5
 BURSTS_MIN, BURSTS_MAX = 3, 40
 # A trial stops when it has moved this much, however fast the device, so that flash is not worn for a benchmark.
 TRAFFIC_BYTES = 16 << 30
-VERIFY_BYTES = 256 << 20
+VERIFY_BYTES = 64 << 20
 # Of the file in the page cache after direct I/O: more than this, and it was not direct.
 CACHED_SHARE = 0.01
-SLOWEST_BYTES_PER_S = 5e6  # below this a pass over the file is given up
+# A pass over the file and the wait for a burst are given up after this, with a sentence, before the trial is killed.
+PASS_S, BURST_WAIT_S = 20.0, 15.0
 BUFFERED = {
     "read": "buffered: through the host's page cache, so mostly the speed of memory and not of a device",
     "write": "buffered: into the host's page cache and not durable, so not the speed of a device",
@@ -149,7 +150,7 @@ class StorageStep:
         self._fd = -1
         try:
             self._open()
-            self._run(self._job("write", 1 << 20, verify=True), self._pass_s())
+            self._run(self._job("write", 1 << 20, verify=True), PASS_S)
             os.fsync(self._fd)
             self._forget()
         except BaseException:
@@ -189,10 +190,6 @@ class StorageStep:
         self._moved += burst.bytes
         return burst
 
-    def _pass_s(self) -> float:
-        """Seconds after which a pass over the file is given up."""
-        return 20.0 + self._size / SLOWEST_BYTES_PER_S
-
     def _forget(self) -> None:
         """Ask the kernel to drop the file's pages (posix_fadvise(2)), so that what follows is not read from memory."""
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -219,7 +216,7 @@ class StorageStep:
             if len(taken) >= BURSTS_MIN and self._rig.monotonic() >= stop:
                 break
             job = msgspec.structs.replace(self._job(rw, self._block), seconds=BURST_S, seed=len(taken) + 1)
-            burst = self._run(job, deadline_s + 20.0)
+            burst = self._run(job, BURST_S + BURST_WAIT_S)
             traffic += burst.bytes
             now = time.monotonic_ns()
             taken.append(Sample(now, burst.seconds, burst.seconds, burst.blocks))
@@ -243,7 +240,7 @@ class StorageStep:
     def verify(self) -> Verify:
         """Write blocks with checksums and read them back; of a reading trial, check the ones that lie there.
 
-        The checksums are fio's (crc32c in every block); at most the first 256 MiB are checked.
+        The checksums are fio's (crc32c in every block); at most the first 64 MiB are checked.
         """
         if self._way == "read":
             job = self._job("read", 1 << 20, verify=True, check=True)
@@ -252,7 +249,7 @@ class StorageStep:
             job = self._job(rw, self._block, verify=True, check=True)
         self._forget()
         try:
-            self._run(job, 2 * self._pass_s())
+            self._run(job, PASS_S)
         except fio.FioError as error:
             if error.number != fio.WRONG_DATA:
                 raise

@@ -21,7 +21,7 @@ class Params(StorageParams, frozen=True, forbid_unknown_fields=True):
 
 
 def fit(params: Params, accelerator: Accelerator) -> Params:
-    """Fill the sizes: blocks of 1 MiB in order or 4 KiB anywhere, in a file of 512 MiB. Pure."""
+    """Fill the sizes: blocks of 1 MiB in order or 4 KiB anywhere, in a file of 256 MiB. Pure."""
     return storage_io.fitted(params)
 
 
