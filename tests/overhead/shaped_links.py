@@ -5,6 +5,7 @@ python tests/overhead/shaped_links.py [busbw|weak|latency|faults ...]
 
 import os
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -107,6 +108,7 @@ def main() -> None:
         print(f"skipped: needs root{''.join(f', {name}' for name in missing)}")
         return
     tables = {table.__name__: table for table in (busbw, weak, latency, faults)}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         for name in sys.argv[1:] or tables:
             tables[name](Path(FOLDER))
