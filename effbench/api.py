@@ -112,11 +112,11 @@ def look(environment: Mapping[str, str], fake: str | None = None, devices: str =
     return survey(engine.environment_for_children(environment), fake, devices)
 
 
-def plan(suite: Suite, site: Site, devices: str = "all", only: str | None = None) -> Plan:
-    """Make the plan of `suite` on the chosen devices of a node."""
+def plan(suite: Suite, site: Site, devices: str = "all", only: str | None = None, nodes: int = 1) -> Plan:
+    """Make the plan of `suite` on the chosen devices of a node; teams may lie over `nodes` such nodes."""
     chosen = planning.devices_of(site.inventory, devices)
     findings = [f for f in site.findings if f.device is None or f.device in {a.key for a in chosen}]
-    return planning.make(suite, site.inventory, chosen, parts.digest(), only, findings)
+    return planning.make(suite, site.inventory, chosen, parts.digest(), only, findings, nodes)
 
 
 def run(

@@ -2,11 +2,12 @@
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import click
 
 from effbench import api
-from effbench.cli import options
+from effbench.cli import options, slurm_options, slurm_run
 from effbench.cli.display import LiveDisplay, PlainDisplay
 from effbench.cli.main import INTERRUPTED
 from effbench.model.error import OutputError
@@ -35,10 +36,9 @@ DEFAULT_SUITE = "node/quick"
 @click.option(
     "--launcher",
     type=click.Choice(["inline", "torchrun", "slurm"]),
-    default="torchrun",
-    show_default=True,
-    help="What starts the ranks of trials that need several.",
+    help="What starts trials of several ranks; absent, slurm in an allocation of several nodes, else torchrun.",
 )
+@slurm_options.slurm_options
 @options.site_option
 @options.workloads_option
 @options.json_option
@@ -52,19 +52,27 @@ def command(
     folder: Path | None,
     fake: str | None,
     replay: Path | None,
-    launcher: str,
+    launcher: str | None,
     site: Path | None,
     workloads: Path | None,
     as_json: bool,
+    **slurm: Any,
 ) -> int:
     """Measure this node with SUITE (default node/quick, or the suite of the run that is resumed) and rate it.
 
     Writes journal, record, scorecard, grade, HTML, Markdown, JUnit and Prometheus files into the run folder, and
     ends with the verdict as exit code: 0 pass, 1 fail, 3 not rated, 4 undecided.
+
+    With --launcher slurm --nodes N the run is submitted as one job; inside an allocation it starts right there. With
+    --each it is a campaign: a run on each node by itself, a record per node under DIR/<node>/, then DIR/cluster.json;
+    the exit code is 1 when a node failed, else 3 when one is not rated or did not report, else 4, else 0.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM is a person's Ctrl-C
     extra = options.search_path(workloads)
     rules = api.load_policy(policy, extra)
+    placed = slurm_run.placed(launcher, slurm)
+    if placed.submitted:
+        return slurm_run.submitted(placed, suite or DEFAULT_SUITE, extra, rules)
     facts = api.load_site(site) if site is not None else None
     folder, earlier = _begun(resume, folder)
     recording = api.recording(replay) if replay is not None else None
@@ -72,16 +80,16 @@ def command(
     if folder is not None and earlier is None:
         api.checked_folder(folder)
     seen = api.recorded_site(recording) if recording else api.look(options.environment(), fake, device)
-    todo = _joined(earlier, api.plan(asked, seen, device, only), seen)
+    todo = _joined(earlier, api.plan(asked, seen, device, only, placed.nodes), seen)
     allowed_s = api.budget(todo, budget)
-    api.checked_launch(todo, launcher, options.environment())
+    api.checked_launch(todo, placed.launcher, options.environment())
     if folder is None:
         folder = api.checked_folder(api.folder_for(Path("reports/runs"), todo, seen.inventory.node))
     if site is not None:
         api.keep_site(folder, site)
     calibrate = api.calibration(facts or api.site_of(folder), seen.inventory)
-    children = environment_for_children(options.environment())
-    settings = Options(children, allowed_s, api.tool(), recording=recording, calibrate=calibrate, launcher=launcher)
+    children, by = environment_for_children(options.environment()), placed.launcher
+    settings = Options(children, allowed_s, api.tool(), recording=recording, calibrate=calibrate, launcher=by)
     done = api.finished(earlier) if earlier is not None else frozenset()
     return _measured(todo, seen, folder, settings, done, rules, as_json)
 

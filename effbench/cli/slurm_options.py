@@ -75,7 +75,7 @@ def inside_slurm(environment: Mapping[str, str]) -> bool:
     return environment.get("SLURM_JOB_ID", "").isdigit() and bool(environment.get("SLURM_JOB_NODELIST"))
 
 
-def placed(asked: SlurmAsked, hosts: Callable[[str], list[str]]) -> list[str]:
+def sbatch_nodes(asked: SlurmAsked, hosts: Callable[[str], list[str]]) -> list[str]:
     """Return sbatch's words for where one run over nodes goes. `hosts` spells out a list of names."""
     if not asked.nodes:
         raise click.UsageError("--launcher slurm outside of an allocation needs --nodes (4, all, or n[1-4]).")

@@ -1,72 +1,149 @@
-"""`effbench run --launcher slurm` outside of an allocation: submit, follow, and show what came back."""
+"""`effbench run` and Slurm: is a run submitted, started in the allocation at hand, or none of Slurm's business?"""
 
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import click
+import msgspec
+
+from effbench import api
 from effbench.cli import cluster_files, options
-from effbench.cli.slurm_options import SlurmAsked, placed
-from effbench.launch import slurm_queue
+from effbench.cli.slurm_options import SlurmAsked, inside_slurm, sbatch_nodes, taken
+from effbench.launch import slurm, slurm_queue
 from effbench.model.error import SiteError
+from effbench.model.grade import EXIT_CODES
 from effbench.model.policy import Policy
 from effbench.run.campaign import WHOLE, Batch, usable
-from effbench.run.task_fate import DONE
 from effbench.store import documents
 
 
-def words(suite: str, given: Sequence[tuple[str, Any]]) -> list[str]:
+class Placed(msgspec.Struct, frozen=True):
+    """Where a run is to happen: `submitted` to Slurm, or here, by `launcher`, over `nodes` nodes of the allocation."""
+
+    launcher: str
+    asked: SlurmAsked
+    submitted: bool = False
+    nodes: int = 1
+
+
+def placed(launcher: str | None, given: Mapping[str, Any]) -> Placed:
+    """Decide where a run happens. An allocation of several nodes is found without being named.
+
+    Raises:
+        click.UsageError: options contradict each other. SiteError: Slurm's commands are not here.
+    """
+    environment = dict(os.environ)
+    inside = inside_slurm(environment)
+    if launcher is None:
+        several = inside and int(environment.get("SLURM_JOB_NUM_NODES") or environment.get("SLURM_NNODES") or 1) > 1
+        launcher = "slurm" if several else "torchrun"
+    asked = taken(given, launcher)
+    if launcher != "slurm":
+        return Placed(launcher, asked)
+    slurm_queue.reached(environment)
+    if asked.each or not inside:
+        return Placed(launcher, asked, submitted=True)
+    if asked != SlurmAsked():
+        raise click.UsageError("this is inside a Slurm allocation: leave out --nodes and what sbatch would take.")
+    if "SLURMD_NODENAME" not in environment:
+        _onto_node(environment)
+    found = slurm.allocation(environment)
+    assert found is not None
+    return Placed(launcher, asked, nodes=len(found.nodes))
+
+
+def _onto_node(environment: Mapping[str, str]) -> None:
+    """Start this very command again on the first node of the allocation: `salloc` leaves its shell elsewhere."""
+    kept = slurm.own_environment(environment)
+    step = ["srun", "--nodes=1-1", "--ntasks=1", "--overlap", "--cpu-bind=none", "--mpi=none", "--input=none"]
+    options.say(f"on the first node of allocation {environment['SLURM_JOB_ID']}")
+    os.execvpe("srun", [*step, sys.executable, "-P", "-m", "effbench", *sys.argv[1:]], kept)
+
+
+def words(suite: str, given: Mapping[str, Any]) -> list[str]:
     """Write the run that a task does, as a shell would: this python, this effbench. Paths become absolute."""
-    said = [sys.executable, "-P", "-m", "effbench", "run", suite]
-    for name, value in given:
-        if value is not None and value != "":
-            said += [name, str(value.resolve()) if isinstance(value, Path) else str(value)]
+    named = Path(suite)
+    said = [sys.executable, "-P", "-m", "effbench", "run", str(named.resolve()) if named.is_file() else suite]
+    for name, value in given.items():
+        if value is None or value == "":
+            continue
+        path = Path(value) if isinstance(value, str | Path) else None
+        said += [name, str(path.resolve()) if path is not None and path.exists() else str(value)]
     return said
 
 
-def campaign(folder: Path, asked: SlurmAsked, suite: str, called: Sequence[str], rules: Policy, as_json: bool) -> int:
-    """Run one suite on each of many nodes by itself, compare them, and return the exit code of their verdict."""
-    environment = _environment()
-    slurm_queue.reached(environment)
+def submitted(where: Placed, suite: str, extra: Sequence[Path], rules: Policy) -> int:
+    """Submit a campaign, or one run over nodes, follow it, show what came back, and return the verdict's exit code.
+
+    `extra` are the folders to search for suites; the rest is taken from the command's own parameters.
+
+    Raises:
+        click.UsageError: something was asked for that is only possible here.
+    """
+    given = click.get_current_context().params
+    if given["resume"] or given["fake"] or given["replay"]:
+        raise click.UsageError("--resume, --fake and --replay are for a run here, not for one that Slurm starts.")
+    name = api.load_suite(suite, extra).name
+    passed = ("device", "policy", "budget", "only", "site", "workloads")
+    called = words(suite, {f"--{option}": given[option] for option in passed})
+    signal.signal(signal.SIGHUP, signal.default_int_handler)  # a lost terminal is Ctrl-C: the jobs are cancelled
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    root = given["folder"] or Path("reports/runs") / f"{stamp}-{'campaign' if where.asked.each else 'slurm'}"
+    root = root.absolute()
+    if where.asked.each:
+        _campaign(root, where.asked, name, [*called, "--launcher", "torchrun"])
+        card, verdict = cluster_files.write(root, rules)
+        return cluster_files.show(root, card, verdict, given["as_json"])
+    _whole(root, where.asked, name, [*called, "--launcher", "slurm"])
+    return _shown(root, rules, given["as_json"])
+
+
+def _campaign(root: Path, asked: SlurmAsked, suite: str, called: Sequence[str]) -> None:
+    """Run one suite on each of many nodes by itself, until each has reported or is given up.
+
+    Raises:
+        SiteError: no node can run a job, or none reported, with the reasons.
+    """
+    environment = dict(os.environ)
     names, barred = usable(asked.nodes, asked.partition, environment)
     if not names:
         raise SiteError("none of these nodes can run a job: " + "; ".join(f"{n}: {why}" for n, why in barred.items()))
-    documents.prepare(folder)
-    batch = Batch(folder.resolve(), asked.asked(), environment, options.say)
-    batch.prepare(suite, barred)
-    for name, why in barred.items():
-        options.say(f"{name}: {why}")
+    documents.prepare(root)
+    batch = Batch(root, asked.asked(), environment, options.say)
     try:
+        batch.prepare(suite, barred)
+        for name, why in barred.items():
+            options.say(f"{name}: {why}")
         batch.each(names, called, asked.at_once)
         fates = batch.follow()
     finally:
         batch.close()
-    if DONE not in fates.values() and not any((folder / name).is_dir() for name in names):
+    if not any((root / name).is_dir() for name in names):
         raise SiteError("no node reported: " + "; ".join(f"{name}: {why}" for name, why in list(fates.items())[:5]))
-    card, verdict = cluster_files.write(folder, rules)
-    return cluster_files.show(folder, card, verdict, as_json)
 
 
-def whole(folder: Path, asked: SlurmAsked, suite: str, called: Sequence[str]) -> None:
-    """Submit one run over nodes and follow it until its results are in `folder`.
+def _whole(root: Path, asked: SlurmAsked, suite: str, called: Sequence[str]) -> None:
+    """Submit one run over nodes and follow it until its results are in `root`.
 
     Raises:
         SiteError: it came to no result, with the reason and the last words of the run.
     """
-    environment = _environment()
-    slurm_queue.reached(environment)
-    where = placed(asked, lambda listed: _able(listed, asked.partition, environment))
-    documents.prepare(folder)
-    batch = Batch(folder.resolve(), asked.asked(), environment, options.say)
-    batch.prepare(suite, {})
+    environment = dict(os.environ)
+    where = sbatch_nodes(asked, lambda listed: _able(listed, asked.partition, environment))
+    documents.prepare(root)
+    batch = Batch(root, asked.asked(), environment, options.say)
     try:
+        batch.prepare(suite, {})
         batch.whole(called, where)
         fates = batch.follow()
     finally:
         batch.close()
-    if not (folder / documents.RECORD).exists():
+    if not (root / documents.RECORD).exists() and not (root / documents.JOURNAL).exists():
         tail = batch.log_tail(WHOLE)
         raise SiteError(f"the run came to no result: {fates.get(WHOLE, '')}{f' ({tail})' if tail else ''}")
 
@@ -82,7 +159,19 @@ def _able(listed: str, partition: str, environment: dict[str, str]) -> list[str]
     return names
 
 
-def _environment() -> dict[str, str]:
-    """Take the environment, and let a lost terminal end this program as Ctrl-C does: jobs are cancelled."""
-    signal.signal(signal.SIGHUP, signal.default_int_handler)
-    return dict(os.environ)
+def _shown(root: Path, rules: Policy, as_json: bool) -> int:
+    """Show the run that a job left in `root`; one that was cut off gets its record and reports from the journal."""
+    if not (root / documents.RECORD).exists():
+        api.artefacts(root, api.replay(root), rules)
+    card, record = api.card_of(root)
+    verdict = api.grade(card, rules)
+    if as_json:
+        document = {**msgspec.to_builtins(card), "grade": msgspec.to_builtins(verdict), "run_dir": str(root)}
+        options.emit_json(document)
+    else:
+        from effbench.report import terminal
+
+        options.emit(terminal.text(card, verdict, record, options.terminal_width(), options.color()))
+        options.emit(f"Report: {root / 'report.html'}\nRun:    {root}")
+        options.emit(f"Verdict: {verdict.verdict}, exit code {EXIT_CODES[verdict.verdict]}")
+    return EXIT_CODES[verdict.verdict]

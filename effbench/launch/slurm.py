@@ -18,7 +18,7 @@ from effbench.launch import slurm_queue
 from effbench.launch.team_job import TeamJob, variables
 from effbench.model.error import SiteError
 
-__all__ = ["Allocation", "SlurmTeam", "allocation", "command", "start"]
+__all__ = ["Allocation", "SlurmTeam", "allocation", "command", "own_environment", "start"]
 
 GRACE_S = 10.0
 # What sbatch and srun leave in the environment of a job's shell and what would change a later step unasked: srun(1),
@@ -171,9 +171,14 @@ def start(job: TeamJob, environment: Mapping[str, str]) -> SlurmTeam:
     if found is None:
         raise SiteError("srun is not on PATH, although this is a Slurm allocation; add Slurm's commands to PATH")
     host = job.host if job.nodes == 1 else slurm_queue.address(used[0], environment)
-    kept = {name: value for name, value in variables(job, environment).items() if not _INHERITED.fullmatch(name)}
+    kept = own_environment(variables(job, environment))
     kept |= {"SLURM_JOB_ID": inside.job, "MASTER_ADDR": host, "MASTER_PORT": str(job.port or port(job.token))}
     return SlurmTeam([found, *words[1:]], step_name(job), inside.job, kept)
+
+
+def own_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without what an allocation's shell would make a step inherit unasked. Pure."""
+    return {name: value for name, value in environment.items() if not _INHERITED.fullmatch(name)}
 
 
 def port(token: str) -> int:
