@@ -56,9 +56,9 @@ def _best(a: Array, y: Array) -> Array:
     for size in range(1, a.shape[1] + 1):
         for chosen in itertools.combinations(range(a.shape[1]), size):
             part = a[:, chosen]
-            if np.linalg.matrix_rank(part) < size:
+            x, _, rank, _ = np.linalg.lstsq(part, y, rcond=None)
+            if rank < size:
                 continue  # collinear columns add nothing that a smaller subset does not have
-            x = np.linalg.lstsq(part, y, rcond=None)[0]
             left = np.sum((y - part @ x) ** 2, axis=0)
             better = (x >= 0).all(axis=0) & (left < least * (1 - 1e-12))
             least = np.where(better, left, least)

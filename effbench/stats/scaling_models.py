@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from effbench.stats.collective_cost import redrawn
+from effbench.stats.collective_cost import REPLICATES, redrawn
 from effbench.stats.non_negative import non_negative
 from effbench.stats.quantile import normal_quantile
 
@@ -106,11 +106,13 @@ def karp_flatt(speed_up: float, n: float) -> float:
     return (1 / speed_up - 1 / n) / (1 - 1 / n)
 
 
-def fit(form: Form, kind: Kind, base: Measured, others: Sequence[Measured], seed: int = 0) -> Fitted:
+def fit(
+    form: Form, kind: Kind, base: Measured, others: Sequence[Measured], seed: int = 0, count: int = REPLICATES
+) -> Fitted:
     """Fit one form to the base and the `others` (each with more ranks), by weighted least squares, none negative.
 
     The base is a point of the mechanistic forms when it is a single rank (which exchanges nothing) and is left out
-    otherwise, because its links are of another class; for the laws it is the unit.
+    otherwise, because its links are of another class; for the laws it is the unit. `count` replicates are drawn.
 
     Raises:
         ValueError: there is no other count, one is not above the base's, or a time is not above zero.
@@ -123,11 +125,9 @@ def fit(form: Form, kind: Kind, base: Measured, others: Sequence[Measured], seed
     rows = [_row(form, kind, base.ranks, p.ranks) for p in used]
     constant, matrix = np.array([c for c, _ in rows]), np.stack([r for _, r in rows])
     sigma = _floored(used)
-    drawn = redrawn(np.array([p.time_s for p in used]), sigma, rng)
-    if law:
-        first = redrawn(np.array([base.time_s]), _floored([base]), rng)[0]
-    else:
-        first = drawn[0] if base.ranks == 1 else redrawn(np.array([base.time_s]), _floored([base]), rng)[0]
+    drawn, units = redrawn(np.array([p.time_s for p in used]), sigma, rng, count), np.array([base.time_s])
+    inside = not law and base.ranks == 1
+    first = drawn[0] if inside else redrawn(units, _floored([base]), rng, count)[0]
     unit = base.time_s if law else 1.0
     times = np.array([p.time_s for p in used])
     found = non_negative(matrix, times / unit - constant, sigma / unit)
@@ -155,7 +155,7 @@ def left_out(form: Form, kind: Kind, base: Measured, others: Sequence[Measured])
         return None
     errors = []
     for i, point in enumerate(others):
-        found = fit(form, kind, base, [*others[:i], *others[i + 1 :]])
+        found = fit(form, kind, base, [*others[:i], *others[i + 1 :]], count=1)
         errors.append(abs(found.time_s(point.ranks) / point.time_s - 1))
     return max(errors)
 
