@@ -4,7 +4,8 @@ A repetition waits `mean_s` (on rank `slow_rank` times `stretch`) and then, unle
 buffer of that many bytes: computation of a known length followed by a collective, without any computation.
 
 OVERHEAD: a busy-wait ends 0.2 us late, a sleep up to 0.1 ms. FIELDS: `Params`. Faults for tests: `fault_rank` dies
-(`crash`), raises (`error`) or stops for ever (`hang`) at repetition `fault_after`, or gives a wrong result (`wrong`).
+(`crash`), raises (`error`) or stops for ever (`hang`) at repetition `fault_after`, gives a wrong result (`wrong`), or
+cannot be built (`refuse`).
 """
 
 import os
@@ -43,7 +44,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stretch: float = 1.0
     slow_rank: int = 0
     busy: bool = False
-    fault: Literal["none", "crash", "error", "hang", "wrong"] = "none"
+    fault: Literal["none", "crash", "error", "hang", "wrong", "refuse"] = "none"
     fault_rank: int = 0
     fault_after: int = 0
 
@@ -85,8 +86,10 @@ def label(params: Params) -> str:
 
 
 def build(params: Params, rig: Rig) -> "TeamTruth":
-    """Allocate the buffer. Raises SiteError without a team."""
+    """Allocate the buffer. Raises SiteError without a team, RuntimeError when the fault asks for it."""
     group = group_of(rig)
+    if params.fault == "refuse" and group.rank == params.fault_rank:
+        raise RuntimeError("a refusal that was asked for")
     buffer: Any = None
     if params.bytes:
         import torch
