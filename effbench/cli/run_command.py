@@ -90,8 +90,7 @@ def command(
     calibrate = api.calibration(facts or api.site_of(folder), seen.inventory)
     children, by = environment_for_children(options.environment()), placed.launcher
     settings = Options(children, allowed_s, api.tool(), recording=recording, calibrate=calibrate, launcher=by)
-    done = api.finished(earlier) if earlier is not None else frozenset()
-    return _measured(todo, seen, folder, settings, done, rules, as_json)
+    return _measured(todo, seen, folder, settings, _done(earlier), rules, as_json)
 
 
 def _measured(
@@ -118,6 +117,11 @@ def _joined(earlier: Record | None, todo: Plan, site: Site) -> Plan:
         return todo
     api.same_node(earlier, site)
     return api.joined(earlier.plan, todo)
+
+
+def _done(earlier: Record | None) -> frozenset[str]:
+    """The trials that need not be run again."""
+    return api.finished(earlier) if earlier is not None else frozenset()
 
 
 def _begun(resume: Path | None, folder: Path | None) -> tuple[Path | None, Record | None]:
