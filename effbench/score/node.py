@@ -20,7 +20,7 @@ from effbench.score.economics import economics
 from effbench.score.power import power
 from effbench.score.quality import to_quality
 from effbench.score.scaling import scaling
-from effbench.score.waterfall import many_devices, waterfall
+from effbench.score.waterfall import many_devices, of_teams, waterfall
 
 READ_BANDWIDTH = "memory.stream.read.bandwidth"
 
@@ -47,6 +47,9 @@ def score(record: Record, facts: SiteFacts | None = None) -> Scorecard:
     falls = [fall for key in record.plan.devices if (fall := waterfall(gemms, key)) is not None]
     # The chain has a link of its own for many devices, so that it starts from the bare waterfall.
     shown = [many_devices(fall, teams) for fall in falls]
+    if not falls and view is not None:
+        alone = of_teams(view.curves, {t.id: t for t in record.plan.trials})
+        shown = [alone] if alone is not None else []
     money = economics(per_device, record, facts) if facts is not None else None
     return Scorecard(
         schema="effbench.scorecard/1",

@@ -1,10 +1,12 @@
 """The efficiency waterfall of one device: rated peak, peak at the held clock, best GEMM, training step, N devices."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from effbench.model.plan import Trial
 from effbench.model.record import USABLE, Measurement
+from effbench.model.scaling import Curve
 from effbench.model.scorecard import Metric, Stage, Waterfall
 from effbench.score import ceilings
 from effbench.score.ceilings import Absent
@@ -13,6 +15,7 @@ from effbench.score.derive import Derived, Source
 # Names of the clock-event reasons that mean heat or hardware, as `device.nvml_reasons` writes them into a record.
 HARD = frozenset({"hw_slowdown", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown"})
 CAPPED = "sw_power_cap"
+PEAK_HELD = "Peak at the held clock"
 PREFERENCE = ("bf16", "fp16", "tf32", "fp32", "fp64")
 
 
@@ -62,6 +65,51 @@ def many_devices(fall: Waterfall, metrics: Sequence[Metric]) -> Waterfall:
     return msgspec.structs.replace(fall, stages=[*fall.stages, stage])
 
 
+def of_teams(curves: Sequence[Curve], trials: Mapping[str, Trial]) -> Waterfall | None:
+    """Build the waterfall of one rank from its scaling curve alone, for a run without a GEMM: peak, one rank, many.
+
+    The weak curve from one rank of the first strategy that is held against a peak; None without such a curve. Values
+    are flop/s of one rank, which on a CPU is the share of the cores that it was given.
+    """
+    for curve in curves:
+        first, last = curve.points[0], curve.points[-1]
+        trial = trials.get(first.trial)
+        if (
+            curve.scaling != "weak"
+            or first.ranks != 1
+            or first.of_peak is None
+            or last.of_peak is None
+            or trial is None
+        ):
+            continue
+        value = trial.work.flop / first.time.value
+        peak = value / first.of_peak.value
+        name, title = ("rated_peak", "Rated peak") if first.peak == "rated" else ("held_clock_peak", PEAK_HELD)
+        ranks = "device" if first.peak == "rated" else "rank's cores"
+        model = trial.params.get("config", "the model")
+        stages = [
+            Stage(name, title, f"What one {ranks} can do.", peak, 1.0),
+            Stage(
+                "train_step",
+                "Training step",
+                f"One rank alone, {curve.strategy}, {model}: it keeps {first.of_peak.value:.1%} of that.",
+                value,
+                first.of_peak.value,
+            ),
+            Stage(
+                "n_devices",
+                f"{last.ranks} devices",
+                f"Of {last.ranks} together each keeps {last.of_peak.value / first.of_peak.value:.1%} of what one does "
+                "alone: the rest is communication that is not hidden, and waiting for the slowest.",
+                peak * last.of_peak.value,
+                last.of_peak.value,
+                f"scale.weak.train_step.{curve.strategy}.n{last.ranks}.scaling_efficiency",
+            ),
+        ]
+        return Waterfall(trial.placement.devices[0], str(trial.params.get("dtype", "")), stages)
+    return None
+
+
 def _shared(stage: Stage, first: float | None) -> Stage:
     share = stage.value / first if stage.value is not None and first else None
     return Stage(stage.name, stage.title, stage.explanation, stage.value, share, stage.metric)
@@ -78,11 +126,11 @@ def _peaks(source: Source, dtype: str) -> list[Stage]:
             stages.append(Stage("rated_peak", "Rated peak", text, rated.value))
     held = ceilings.held(source.accelerator, source.measurement, dtype)
     if isinstance(held, Absent):
-        stages.append(Stage("held_clock_peak", "Peak at the held clock", f"Absent: {held.why}."))
+        stages.append(Stage("held_clock_peak", PEAK_HELD, f"Absent: {held.why}."))
     else:
         before = None if isinstance(rated, Absent) else rated.value
         text = _clock_sentence(source, held.value, before)
-        stages.append(Stage("held_clock_peak", "Peak at the held clock", text, held.value))
+        stages.append(Stage("held_clock_peak", PEAK_HELD, text, held.value))
     return stages
 
 

@@ -374,3 +374,21 @@ def test_the_waterfall_gains_a_bar_and_the_chain_counts_it_once() -> None:
     assert many_devices(fall, []) == fall
     absent = Waterfall("cpu", "fp32", [Stage("train_step", "t", "Absent.")])
     assert many_devices(absent, list(metrics.values())) == absent
+
+
+def test_a_run_without_a_gemm_has_its_waterfall_from_the_team() -> None:
+    work = Work(flop=16e9)
+    trials = [step(1, [1.0] * 3, work=work, clock_hz=1e9), step(2, [1.25] * 3, work=work, clock_hz=1e9)]
+    card = score(with_trials(node_of(2), trials))
+    stages = card.waterfalls[0].stages
+    assert [(s.name, s.share) for s in stages] == [
+        ("held_clock_peak", 1.0),
+        ("train_step", pytest.approx(0.5)),
+        ("n_devices", pytest.approx(0.4)),
+    ]
+    assert stages[0].value == pytest.approx(32e9)
+    assert stages[2].metric in {m.key for m in card.metrics}
+    # The chain starts at a verified matrix multiply: there is none here.
+    assert card.chains == []
+    blind = [step(1, [1.0] * 3, work=work), step(2, [1.25] * 3, work=work)]
+    assert score(with_trials(node_of(2), blind)).waterfalls == []
