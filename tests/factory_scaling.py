@@ -32,7 +32,7 @@ def ratio(value: float, spread: float = 0.004) -> Ratio:
     return Ratio(value, Interval(value * (1 - spread), value * (1 + spread), n_processes=3, n_samples=90))
 
 
-def _prediction(time_s: float, measured: float, efficiency: float, compute: float) -> Prediction:
+def _prediction(time_s: float, measured: float, compute: float) -> Prediction:
     residual = (measured - time_s) / measured
     return Prediction(
         time_s=time_s,
@@ -42,7 +42,7 @@ def _prediction(time_s: float, measured: float, efficiency: float, compute: floa
         latency_s=(time_s - compute) * 0.15,
         transfer_s=(time_s - compute) * 0.85,
         overlapped_s=0.0,
-        efficiency=efficiency,
+        efficiency=compute / time_s,
         residual=residual,
         noise=0.016,
         beyond_noise=abs(residual) > 0.016,
@@ -118,7 +118,7 @@ def weak_curve(slow: int | None = 5) -> Curve:
                 "overlap": 0.62,
                 "slowest_rank": ratio(max(busy) / statistics.median(busy), 0.002),
                 "equal_clock": ratio(0.150 / time_s * 1.012),
-                "predicted": _prediction(time_s * (1.004 if n < 8 else 0.955), time_s, 0.150 / time_s, 0.150),
+                "predicted": _prediction(time_s * (1.004 if n < 8 else 0.955), time_s, 0.150),
             }
         points.append(point(n, time_s, 0.150, "weak", **more))
     models = _models(list(times), {n: 0.150 / t for n, t in times.items()})

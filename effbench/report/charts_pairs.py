@@ -1,10 +1,11 @@
 """The pair matrix as a heat map, and the collectives over message size."""
 
 from effbench.report import format
-from effbench.report.charts import Scale, circle, decades, line, logarithmic, path, rect, svg, text
+from effbench.report.charts import Scale, circle, line, logarithmic, path, rect, svg, text
+from effbench.report.charts_scaling import log_ticks
 from effbench.report.view_links import CollectiveView, PairCell, PairView
 
-# Share of the median -> class, the slowest first; colours are in the style sheet.
+# Share of the upper quartile -> class, the slowest first; colours are in the style sheet.
 STEPS: list[tuple[float, str, str]] = [
     (0.5, "heat-0", "below 50 %"),
     (0.7, "heat-1", "50 – 70 %"),
@@ -18,13 +19,13 @@ CELL_MAX, FIGURE_MIN = 64.0, 44.0  # px: the largest cell, and the smallest that
 
 
 def heat(ratio: float) -> str:
-    """Name the class of a share of the median."""
+    """Name the class of a share."""
     return next(css for limit, css, _ in STEPS if ratio < limit)
 
 
 def _cell(cell: PairCell, left: float, top: float, size: float, named: bool) -> list[str]:
     figure = format.quantity(cell.value, "byte/s")
-    said = f"rank {cell.first} to rank {cell.second}: {figure}, {format.percent(cell.ratio, 2)} of the median"
+    said = f"rank {cell.first} to rank {cell.second}: {figure}, {format.percent(cell.ratio, 2)} of the upper quartile"
     gap = 1.0 if size > 10 else 0.4
     body = [rect(left + gap, top + gap, size - 2 * gap, size - 2 * gap, f"heat {heat(cell.ratio)}", said)]
     if size >= FIGURE_MIN:
@@ -54,10 +55,11 @@ def draw(view: PairView, width: float, css: str = "") -> str:
     every = max(1, round(20 / size + 0.49))
     for rank, i in place.items():
         body.append(rect(LEFT + i * size, TOP + i * size, size, size, "heat-self"))
-        if i % every == 0:
+        if i % every == 0 or rank in view.suspects:
             middle = i * size + size / 2
-            body.append(text(LEFT + middle, TOP - 8, str(rank), "tick", "middle"))
-            body.append(text(LEFT - 8, TOP + middle + 4, str(rank), "tick", "end"))
+            css_of = "tick late-name" if rank in view.suspects else "tick"
+            body.append(text(LEFT + middle, TOP - 8, str(rank), css_of, "middle"))
+            body.append(text(LEFT - 8, TOP + middle + 4, str(rank), css_of, "end"))
     body.append(text(0, TOP - 8, "rank", "tick faint"))
     marked: list[str] = []
     for row, column, cell in _placed(view):
@@ -93,13 +95,13 @@ def draw_collectives(view: CollectiveView, width: float, css: str = "") -> str:
     x = logarithmic(min(sizes) / 1.5, max(sizes) * 1.5, left, width - right)
     y = logarithmic(min(rates) / 1.6, max(rates) * 1.6, floor, top)
     body = []
-    for tick in decades(min(rates) / 1.6, max(rates) * 1.6):
+    for tick in log_ticks(min(rates) / 1.6, max(rates) * 1.6):
         body.append(line(left, y(tick), width - right, y(tick), "grid"))
         body.append(text(left - 6, y(tick) + 3.5, format.tick(tick, "byte/s"), "tick", "end"))
     body.append(line(left, floor, width - right, floor, "axis"))
     for tick in _size_ticks(min(sizes) / 1.5, max(sizes) * 1.5):
         body.append(line(x(tick), floor, x(tick), floor + 4, "axis"))
-        body.append(text(x(tick), floor + 17, format.quantity(tick, "byte"), "tick", "middle"))
+        body.append(text(x(tick), floor + 17, format.tick(tick, "byte"), "tick", "middle"))
     for i, series in enumerate(view.series):
         body += _line(series.title, series.points, i, x, y)
     said = f"Bus bandwidth over message size, {view.ranks} ranks, {view.group}: "
@@ -109,6 +111,6 @@ def draw_collectives(view: CollectiveView, width: float, css: str = "") -> str:
 def _line(title: str, points: list[tuple[float, float]], i: int, x: Scale, y: Scale) -> list[str]:
     body = [path([(x(size), y(rate)) for size, rate in points], f"series series-{i % 8}")]
     for size, rate in points:
-        said = f"{title}, {format.quantity(size, 'byte')}: {format.quantity(rate, 'byte/s')}"
+        said = f"{title}, {format.tick(size, 'byte')}: {format.quantity(rate, 'byte/s')}"
         body.append(circle(x(size), y(rate), 3, f"bead bead-{i % 8}", said))
     return body

@@ -2,7 +2,7 @@
 
 from effbench.report import format
 from effbench.report.charts import line, linear, rect, svg, text, ticks
-from effbench.report.view_scaling import RankBar, RanksView
+from effbench.report.view_curves import RankBar, RanksView
 
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 12.0, 8.0, 26.0
 SHOWN_MAX, ROW_MAX, ROW_MIN = 64, 24.0, 7.0

@@ -1,6 +1,7 @@
 """Scaling curves: efficiency and step time over the number of ranks, measured with its band, ideal, and predicted."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 from effbench.model.quantity import Interval
@@ -8,7 +9,8 @@ from effbench.model.scaling import Curve, CurvePoint
 from effbench.report import format
 from effbench.report.charts import Scale, circle, line, linear, logarithmic, path, px, svg, text, ticks
 
-LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 58.0, 20.0, 30.0, 44.0, 300.0
+LEFT, RIGHT, TOP, FLOOR, HEIGHT = 58.0, 20.0, 30.0, 250.0, 276.0
+NODES = 14.0  # px more for the line that counts nodes
 Points = list[tuple[float, float]]
 Whisker = tuple[float, float, float]  # ranks, low, high
 
@@ -35,7 +37,7 @@ def _across(points: list[CurvePoint], width: float) -> Scale:
 
 def _frame(points: list[CurvePoint], x: Scale, width: float, title: str) -> list[str]:
     """Draw title, baseline and the counts, and under them the nodes where there are several."""
-    floor = HEIGHT - BOTTOM
+    floor = FLOOR
     body = [text(LEFT, 14, title, "strip-title"), line(LEFT, floor, width - RIGHT, floor, "axis")]
     shown: list[float] = []
     for point in points:
@@ -123,7 +125,7 @@ def draw_efficiency(curve: Curve, width: float, css: str = "") -> str:
     ends = _ends([(p.ranks, value, interval) for p, value, interval in pairs])
     values = [v for _, low, high in ends for v in (low, high)] + [e for _, e in predicted]
     low, high = _limits([*values, *(max(min(e, 1.2), 0.0) for _, points in others for _, e in points)])
-    x, y = _across([p for p, _, _ in pairs], width), linear(low, high, HEIGHT - BOTTOM, TOP)
+    x, y = _across([p for p, _, _ in pairs], width), linear(low, high, FLOOR, TOP)
     body = _frame([p for p, _, _ in pairs], x, width, "Efficiency")
     for tick in ticks(low, high, 5):
         body.append(line(LEFT, y(tick), width - RIGHT, y(tick), "grid"))
@@ -138,7 +140,7 @@ def draw_efficiency(curve: Curve, width: float, css: str = "") -> str:
     last, value, _ = pairs[-1]
     body.append(text(x(last.ranks), y(value) + 20, format.percent(value), "number", "middle"))
     said = f"{curve.scaling.capitalize()} scaling efficiency at {', '.join(str(p.ranks) for p, _, _ in pairs)} ranks"
-    return svg(width, HEIGHT, f"{said}; {format.percent(value)} at {last.ranks}", body, f"scaling {css}")
+    return svg(width, _height(curve.points), f"{said}; {format.percent(value)} at {last.ranks}", body, f"scaling {css}")
 
 
 def _ideal_time(curve: Curve, base: CurvePoint, ranks: int) -> float:
@@ -159,14 +161,13 @@ def draw_time(curve: Curve, width: float, css: str = "") -> str:
     every += [
         v for _, made in predicted for v in (max(made.low_s, made.time_s * 0.5), min(made.high_s, made.time_s * 2))
     ]
-    floor, top = HEIGHT - BOTTOM, TOP
     x = _across(points, width)
     if curve.scaling == "weak":
         low, high = 0.0, max(every) * 1.08
-        y, marks = linear(low, high, floor, top), ticks(low, high, 5)
+        y, marks = linear(low, high, FLOOR, TOP), ticks(low, high, 5)
     else:
         low, high = min(every) / 1.15, max(every) * 1.15
-        y, marks = logarithmic(low, high, floor, top), _log_ticks(low, high)
+        y, marks = logarithmic(low, high, FLOOR, TOP), log_ticks(low, high)
     body = _frame(points, x, width, "Time of a step")
     for tick in marks:
         body.append(line(LEFT, y(tick), width - RIGHT, y(tick), "grid"))
@@ -178,7 +179,7 @@ def draw_time(curve: Curve, width: float, css: str = "") -> str:
     body += _measured(pairs, x, y, "time")
     body += [diamond(x(n), y(made.time_s), "predicted-mark") for n, made in predicted]
     said = f"Time of a step at {', '.join(str(p.ranks) for p in points)} ranks, {curve.scaling} scaling"
-    return svg(width, HEIGHT, said, body, f"scaling {css}")
+    return svg(width, _height(curve.points), said, body, f"scaling {css}")
 
 
 def _parts(points: list[CurvePoint], x: Scale, y: Scale, low: float) -> list[str]:
@@ -192,10 +193,14 @@ def _parts(points: list[CurvePoint], x: Scale, y: Scale, low: float) -> list[str
     return body
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
-    """Choose 1, 2 and 5 times powers of ten within [low, high]."""
-    exponent, found = -9, []
-    while 10.0**exponent <= high:
-        found += [step * 10.0**exponent for step in (1, 2, 5) if low <= step * 10.0**exponent <= high]
-        exponent += 1
-    return found
+def log_ticks(low: float, high: float) -> list[float]:
+    """Choose round numbers for a logarithmic axis: 1, 2 and 5 times powers of ten, or even steps where it is short."""
+    if high < 4 * low:
+        return ticks(low, high, 5)
+    powers = [10.0**n for n in range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)]
+    steps = (1, 2, 5) if high < 1000 * low else (1,)
+    return [step * power for power in powers for step in steps if low <= step * power <= high]
+
+
+def _height(points: list[CurvePoint]) -> float:
+    return HEIGHT + (NODES if any(point.nodes > 1 for point in points) else 0.0)

@@ -7,7 +7,8 @@ import msgspec
 
 from effbench.report import charts_nodes, charts_pairs, charts_ranks, charts_scaling
 from effbench.report.view_cluster import ClusterPage
-from effbench.report.view_scaling import CurveView, ScalingPage
+from effbench.report.view_curves import CurveView
+from effbench.report.view_scaling import ScalingPage
 
 FULL, HALF, MATRIX, NARROW = 1020.0, 500.0, 600.0, 340.0
 

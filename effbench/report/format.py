@@ -79,6 +79,12 @@ def sentence(text: str, lead: str = "") -> str:
     return text if not text or text[-1] in ".!?" else f"{text}."
 
 
+def opened(text: str) -> str:
+    """Begin with a capital letter, unless the first word is a key or a name with dots, digits or signs."""
+    first = text.partition(" ")[0]
+    return text[:1].upper() + text[1:] if first.isalpha() else text
+
+
 def params(known: dict[str, Any]) -> str:
     """Write parameters as `config 4b, batch 8, bytes 256 MiB`; what is open or off is left out."""
     shown = []

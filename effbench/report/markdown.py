@@ -5,7 +5,7 @@ import re
 from effbench.model.grade import Grade
 from effbench.model.record import Record
 from effbench.model.scorecard import Scorecard
-from effbench.report import format, view, view_chain, view_money, words
+from effbench.report import format, markdown_scaling, view, view_chain, view_money, words
 from effbench.report.view import View
 from effbench.report.view_chain import ChainView
 from effbench.report.view_judged import DomainView, FindingGroup, ReasonView, WaterfallView
@@ -154,17 +154,25 @@ def _findings(groups: list[FindingGroup]) -> list[str]:
     return lines
 
 
-def render(card: Scorecard, grade: Grade | None, record: Record | None) -> bytes:
-    """Write the summary, UTF-8."""
-    shown = view.build(card, grade, record)
-    lines = _top(shown)
+def _one_node(shown: View) -> list[str]:
+    """Write what only a single node has: waterfall, chain, scaling, money, power."""
+    scaling = markdown_scaling.scaling(shown.scaling, escaped, _table)
+    lines = [] if shown.waterfalls else scaling
     lines += ["## Where the performance goes", ""]
     for fall in shown.waterfalls:
         lines += _waterfall(fall)
     lines += [] if shown.waterfalls else ["No waterfall: no matrix multiply was measured and verified.", ""]
     lines += ["## The full chain", ""]
     lines += [line for chain in shown.chains for line in _chain(chain)] or [view_chain.NO_CHAIN, ""]
-    lines += [*_money(shown.money), "## Power", "", *_power(shown.power)]
+    lines += scaling if shown.waterfalls else []
+    return [*lines, *_money(shown.money), "## Power", "", *_power(shown.power)]
+
+
+def render(card: Scorecard, grade: Grade | None, record: Record | None) -> bytes:
+    """Write the summary, UTF-8."""
+    shown = view.build(card, grade, record)
+    lines = [*_top(shown), *markdown_scaling.cluster(shown.cluster, escaped, _table)]
+    lines += [] if shown.cluster else _one_node(shown)
     if shown.domains:
         lines += ["## Domains", ""]
         head = ["Domain", "Grade", "Share of the reference", "Outcome", "Role"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from effbench.model.grade import Grade
 from effbench.model.record import Record
 from effbench.model.scorecard import Scorecard
-from effbench.report import format, terminal_power, view, words
+from effbench.report import format, terminal_power, terminal_scaling, view, words
 from effbench.report.cells import STYLES, grid, heading, styled
 from effbench.report.view import View
 from effbench.report.view_judged import DomainView, WaterfallView
@@ -151,6 +151,15 @@ def _findings(shown: View) -> "list[RenderableType]":
     return found
 
 
+def _blocks(shown: View, width: int, unicode: bool) -> "list[RenderableType]":
+    """Return waterfall, scaling and power; scaling first where there is no waterfall, and alone for a cluster."""
+    scaling = terminal_scaling.blocks(shown, unicode)
+    if shown.cluster is not None:
+        return scaling
+    falls = _waterfalls(shown, width, unicode)
+    return [*(falls + scaling if shown.waterfalls else scaling + falls), *terminal_power.blocks(shown, width, unicode)]
+
+
 def _console(target: io.StringIO, width: int, color: bool) -> "Console":
     from rich.console import Console
 
@@ -186,8 +195,8 @@ def text(
     target = io.StringIO()
     console = _console(target, width, color)
     parts: list[RenderableType] = [_banner()] if shown.simulated else []
-    parts += [_verdict(shown, unicode), *_causes(shown), *_waterfalls(shown, max(width, WIDTH_MIN), unicode)]
-    parts += terminal_power.blocks(shown, max(width, WIDTH_MIN), unicode)
+    parts += [_verdict(shown, unicode), *_causes(shown)]
+    parts += _blocks(shown, max(width, WIDTH_MIN), unicode)
     parts += [*_domains(shown, unicode), *_figures(shown), *_findings(shown)]
     for part in parts:
         console.print(part)

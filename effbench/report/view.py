@@ -117,7 +117,8 @@ def _hardware(card: Scorecard) -> str:
         title = device.part_title or device.name
         title = f"{device.name} ({title})" if device.part_title and device.kind == "cpu" else title
         named[title] = named.get(title, 0) + 1
-    return ", ".join(f"{number} × {name}" if number > 1 else name for name, number in named.items()) or "no device"
+    devices = ", ".join(f"{number} × {name}" if number > 1 else name for name, number in named.items()) or "no device"
+    return f"{len(card.cluster.nodes):,} nodes, {devices}" if card.cluster else devices
 
 
 def _facts(card: Scorecard, grade: Grade | None, record: Record | None) -> list[tuple[str, str]]:
@@ -179,6 +180,10 @@ def _summary(grade: Grade | None, cluster: ClusterPage | None, word: str) -> str
     return format.sentence(grade.summary, f"{word.capitalize()}: ") if grade else "Measured, not judged."
 
 
+def _rated(grade: Grade | None) -> list[str]:
+    return [reason.metric for domain in grade.domains for reason in domain.reasons] if grade else []
+
+
 def _by_domain(rows: list[MetricView]) -> list[tuple[str, list[MetricView]]]:
     """Group rows by domain, in the order in which the domains are read."""
     order = [*words.DOMAINS, *sorted({row.domain for row in rows} - set(words.DOMAINS))]
@@ -205,7 +210,6 @@ def build(card: Scorecard, grade: Grade | None, record: Record | None) -> View:
     domains = [domain_view(domain) for domain in grade.domains] if grade else []
     falls = [waterfall_view(fall, names.get(fall.device, "")) for fall in card.waterfalls]
     outcome, word, sign, tone = _verdict(card, grade)
-    rated = [reason.metric for domain in grade.domains for reason in domain.reasons] if grade else []
     return View(
         card=card,
         grade=grade,
@@ -231,7 +235,7 @@ def build(card: Scorecard, grade: Grade | None, record: Record | None) -> View:
         cluster=cluster,
         gates=gates,
         domains=domains,
-        headline=view_metrics.headline(rows, rated),
+        headline=view_metrics.headline(rows, _rated(grade)),
         metrics=_by_domain(rows),
         findings=finding_groups(card.findings),
     )

@@ -7,15 +7,17 @@ import msgspec
 from effbench.model.cluster import Anchor, Cluster, Distribution, NodeRow, Outlier
 from effbench.model.scorecard import Scorecard
 from effbench.report import format, words
+from effbench.report.format import opened
 
 STATES = {
     "reported": ("reported", "good"),
-    "missing": ("missing", "bad"),
-    "unreadable": ("unreadable", "bad"),
+    "missing": ("missing", "none"),
+    "unreadable": ("unreadable", "open"),
     "duplicate": ("duplicate", "open"),
 }
 GROUNDS = {"spread": "far from the other nodes", "anchor": "below what a healthy part keeps"}
 HEADLINES_MAX, NAMES_MAX = 8, 6
+ROWS_MIN, ROWS_MAX = 8, 40  # rows of nodes that are open at first: all that are not well, within these
 DIGITS = re.compile(r"(\d+)")
 
 
@@ -33,6 +35,14 @@ class OutlierView(msgspec.Struct, frozen=True):
     anchor: str
     flag: str
     text: str
+
+
+class NodeOutliers(msgspec.Struct, frozen=True):
+    """Every figure of one node that stands out, the furthest first."""
+
+    node: str
+    tone: str
+    figures: list[OutlierView]
 
 
 class DistributionView(msgspec.Struct, frozen=True):
@@ -63,6 +73,7 @@ class NodeView(msgspec.Struct, frozen=True):
     word: str
     sign: str
     tone: str
+    gone: bool
     letter: str
     letter_tone: str
     typical: str
@@ -82,8 +93,8 @@ class ClusterPage(msgspec.Struct, frozen=True):
     counts: list[tuple[str, str, str, int]]
     first: str
     first_why: list[str]
-    outliers: list[OutlierView]
-    better: list[OutlierView]
+    outliers: list[NodeOutliers]
+    better: list[NodeOutliers]
     headlines: list[DistributionView]
     distributions: list[DistributionView]
     nodes: list[NodeView]
@@ -94,6 +105,7 @@ class ClusterPage(msgspec.Struct, frozen=True):
     slow: list[str]
     limits: list[str]
     names: list[str]
+    open_rows: int
 
 
 def names(listed: list[str], most: int = NAMES_MAX) -> str:
@@ -110,9 +122,9 @@ def natural(name: str) -> list[tuple[int, str]]:
 def _anchor(anchor: Anchor | None) -> tuple[str, str]:
     """Write the absolute measure that stands beside the comparison among the nodes, with its tone."""
     if anchor is None:
-        return "no absolute anchor: a fleet that is slow as a whole would not show here", "none"
+        return "No absolute anchor applies.", "none"
     kind = words.metric(anchor.key).title
-    median = f"median at {format.percent(anchor.share)} ({kind})"
+    median = f"Median at {format.percent(anchor.share)} ({kind})"
     if anchor.bar is None:
         return f"{median}; no bar applies", "none"
     bar = f"{median}; a healthy part keeps {format.percent(anchor.bar)}"
@@ -126,8 +138,8 @@ def _anchor(anchor: Anchor | None) -> tuple[str, str]:
 def _outlier(found: Outlier, of: Distribution | None) -> OutlierView:
     robust = ""
     if "spread" in found.grounds:
-        far = "" if found.deviation is None else f" ({abs(found.deviation):.3g} robust standard deviations)"
-        robust = f"{GROUNDS['spread']}{far}"
+        far = "" if found.deviation is None else f"{abs(found.deviation):.3g} robust standard deviations off"
+        robust = far or GROUNDS["spread"]
     anchor = ""
     if "anchor" in found.grounds:
         share = "" if found.share is None else f" ({format.percent(found.share)}"
@@ -194,14 +206,24 @@ def _node(row: NodeRow, several: bool) -> NodeView:
         word=word,
         sign=sign,
         tone=tone,
+        gone=row.state != "reported",
         letter=row.letter,
         letter_tone=words.grade_tone(row.letter or None),
         typical="" if row.typical is None else format.points(row.typical - 1),
         out=out,
         outliers=row.n_outliers,
-        why=" ".join(format.sentence(reason) for reason in dict.fromkeys(why) if reason),
+        why=" ".join(opened(format.sentence(reason)) for reason in dict.fromkeys(why) if reason),
         group=row.group if several else "",
     )
+
+
+def _by_node(found: list[tuple[Outlier, OutlierView]], side: str) -> list[NodeOutliers]:
+    """Gather the figures of each node, in the order in which the nodes first appear."""
+    grouped: dict[str, list[OutlierView]] = {}
+    for outlier, view in found:
+        if outlier.side == side:
+            grouped.setdefault(outlier.node, []).append(view)
+    return [NodeOutliers(node, mine[0].tone, mine) for node, mine in grouped.items()]
 
 
 def _counts(cluster: Cluster) -> list[tuple[str, str, str, int]]:
@@ -221,7 +243,7 @@ def _first(cluster: Cluster) -> tuple[str, list[str]]:
         return "", []
     why = [row.slowest.text] if row.slowest is not None else []
     why += [row.detail, row.reason, *row.incidents[:2]]
-    return row.name, [format.sentence(text) for text in dict.fromkeys(why) if text]
+    return row.name, [opened(format.sentence(text)) for text in dict.fromkeys(why) if text]
 
 
 def cluster_page(card: Scorecard) -> ClusterPage | None:
@@ -239,7 +261,7 @@ def cluster_page(card: Scorecard) -> ClusterPage | None:
     rows = [_node(row, several) for row in cluster.nodes]
     first, why = _first(cluster)
     counts = _counts(cluster)
-    total = format.count(len(rows), "node")
+    total = f"{len(rows):,} {'node' if len(rows) == 1 else 'nodes'}"
     return ClusterPage(
         word=word,
         sign=sign,
@@ -248,16 +270,17 @@ def cluster_page(card: Scorecard) -> ClusterPage | None:
         counts=counts,
         first=first,
         first_why=why,
-        outliers=[view for found, view in outliers if found.side == "worse"],
-        better=[view for found, view in outliers if found.side == "better"],
+        outliers=_by_node(outliers, "worse"),
+        better=_by_node(outliers, "better"),
         headlines=heads[:HEADLINES_MAX],
         distributions=shown,
         nodes=rows,
         tiles=sorted(rows, key=lambda node: natural(node.name)),
-        gone=[node for node, row in zip(rows, cluster.nodes, strict=True) if row.state != "reported"],
+        gone=[node for node in rows if node.gone],
         groups=[(g.name, f"{g.suite}, {g.devices}: {names(g.nodes)}") for g in cluster.groups] if several else [],
         versions=[(v.what, [(value, names(on)) for value, on in v.nodes.items()]) for v in cluster.versions],
-        slow=[format.sentence(text) for text in cluster.slow],
-        limits=[format.sentence(text) for text in cluster.limits],
+        slow=[opened(format.sentence(text)) for text in cluster.slow],
+        limits=[opened(format.sentence(text)) for text in cluster.limits],
         names=[row.name for row in cluster.nodes],
+        open_rows=min(max(sum(node.tone != "good" or bool(node.outliers) for node in rows), ROWS_MIN), ROWS_MAX),
     )

@@ -44,7 +44,7 @@ class CollectiveView(msgspec.Struct, frozen=True):
 
 
 class PairCell(msgspec.Struct, frozen=True):
-    """One pair, byte/s, and its share of the median of its kind: on one node, or across nodes."""
+    """One pair, byte/s, and its share of the upper quartile of its kind: on one node, or across nodes."""
 
     first: int
     second: int
@@ -55,17 +55,19 @@ class PairCell(msgspec.Struct, frozen=True):
 class PairView(msgspec.Struct, frozen=True):
     """The bandwidth of every pair. `shown` are the ranks on the axes: all, or the slowest of many.
 
-    `marked` are the pairs that the measurement or the score named as slow, and only those.
+    `marked` are the pairs and `suspects` the ends that the measurement or the score named as slow, and only those.
     """
 
     title: str
     ranks: int
     shown: list[int]
     cells: list[PairCell]
+    usual: str
     median: str
     said: str
     tone: str
     marked: list[tuple[int, int]]
+    suspects: list[int]
     slow: list[tuple[str, str, str]]
 
 
@@ -127,30 +129,51 @@ def _shown(cells: list[PairCell]) -> list[int]:
     return sorted(sorted(worst, key=lambda rank: (worst[rank], rank))[:SHOWN_MAX])
 
 
-def _cells(matrix: dict[tuple[int, int], float], per_node: int) -> tuple[list[PairCell], str]:
-    """Hold each pair against the median of its kind, because links within and across nodes differ by design."""
-    cells, medians = [], []
+def _usual(values: list[float]) -> float:
+    """The quantile 0.75: with one bad rank of four half of all pairs are slow, and the median is no measure."""
+    return values[0] if len(values) < 2 else statistics.quantiles(values, n=4, method="inclusive")[2]
+
+
+def _cells(matrix: dict[tuple[int, int], float], per_node: int) -> tuple[list[PairCell], str, str]:
+    """Hold each pair against its kind, because links within and across nodes differ by design.
+
+    Returns:
+        The cells, the upper quartile and the median of each kind in words.
+    """
+    cells: list[PairCell] = []
+    usuals, medians = [], []
     for across, word in ((False, "within a node"), (True, "across nodes")):
         kind = {pair: v for pair, v in matrix.items() if (pair[0] // per_node != pair[1] // per_node) == across}
         if kind:
-            middle = statistics.median(kind.values())
-            medians.append((format.quantity(middle, "byte/s"), word))
-            cells += [PairCell(*pair, value, value / middle) for pair, value in kind.items()]
-    told = ", ".join(f"{text} {word}" if len(medians) > 1 else text for text, word in medians)
-    return sorted(cells, key=lambda cell: (cell.first, cell.second)), told
+            usual, several = _usual(sorted(kind.values())), f" {word}" if len(kind) < len(matrix) else ""
+            usuals.append(format.quantity(usual, "byte/s") + several)
+            medians.append(format.quantity(statistics.median(kind.values()), "byte/s") + several)
+            cells += [PairCell(*pair, value, value / usual) for pair, value in kind.items()]
+    return sorted(cells, key=lambda cell: (cell.first, cell.second)), ", ".join(usuals), ", ".join(medians)
 
 
-def _named(measurement: Measurement, stragglers: list[Straggler]) -> tuple[list[str], list[tuple[int, int]]]:
-    """Return the sentences that name slow links, and their pairs: of the score, else of the measurement itself."""
+class Named(msgspec.Struct, frozen=True):
+    """What was said of slow links: sentences, pairs, ends that several slow pairs share."""
+
+    said: list[str] = []
+    pairs: list[tuple[int, int]] = []
+    ends: list[int] = []
+
+
+def _named(measurement: Measurement, stragglers: list[Straggler]) -> Named:
+    """Return what names slow links: of the score, else of the measurement itself."""
     mine = [s for s in stragglers if s.kind == "network" and s.trial == measurement.trial]
     if mine:
-        return [format.sentence(s.text) for s in mine], [(s.ranks[0], s.ranks[1]) for s in mine if len(s.ranks) == 2]
+        said = [format.opened(format.sentence(s.text)) for s in mine]
+        two = [(s.ranks[0], s.ranks[1]) for s in mine if len(s.ranks) == 2]
+        return Named(said, two, [s.ranks[0] for s in mine if len(s.ranks) == 1])
     slow, suspect = measurement.texts.get("slow_pairs", ""), measurement.texts.get("suspect", "")
     if not slow:
-        return [], []
+        return Named()
     end = f" Common to them: {suspect}." if suspect else ""
     pairs = [(int(a), int(b)) for a, b in re.findall(r"[rd](\d+)-[rd](\d+)", slow)]
-    return [f"Slow against others of their kind: {slow}.{end}"], pairs
+    ends = [int(rank) for rank in re.findall(r"\d+", suspect)]
+    return Named([f"Slow against others of their kind: {slow}.{end}"], pairs, ends)
 
 
 def pair_view(measurement: Measurement, stragglers: list[Straggler], per_node: int = 1 << 30) -> PairView | None:
@@ -164,28 +187,35 @@ def pair_view(measurement: Measurement, stragglers: list[Straggler], per_node: i
     matrix = _matrix(measurement)
     if not matrix:
         return None
-    cells, median = _cells(matrix, per_node)
+    cells, usual, median = _cells(matrix, per_node)
     slowest = min(cells, key=lambda cell: cell.ratio)
     incomplete = measurement.texts.get("incomplete", "")
-    said, marked = ([], []) if incomplete else _named(measurement, stragglers)
+    named = Named() if incomplete else _named(measurement, stragglers)
+    said = named.said
     if incomplete:
         said = [f"Incomplete, so no pair is named: {format.sentence(incomplete)}"]
     elif not said:
-        figure = f"{format.quantity(slowest.value, 'byte/s')}, {format.percent(slowest.ratio, 2)} of the median"
+        figure = f"{format.quantity(slowest.value, 'byte/s')}, {format.percent(slowest.ratio, 2)} of the upper quartile"
         name = f"ranks {slowest.first} and {slowest.second}"
-        said = [f"No pair stands out; the slowest is {name}: {figure}." if len(cells) > 1 else f"One pair: {name}."]
+        said = [
+            f"No pair stands out; the slowest is {name}: {figure}."
+            if len(cells) > 1
+            else f"One pair, {name}: {format.quantity(slowest.value, 'byte/s')}."
+        ]
     copies = any(name.startswith("copy") for name in measurement.facts)
-    pairs = {pair for a, b in marked for pair in ((a, b), (b, a))}
+    pairs = {pair for a, b in named.pairs for pair in ((a, b), (b, a))}
     slow = sorted((cell for cell in cells if (cell.first, cell.second) in pairs), key=lambda cell: cell.ratio)
     return PairView(
         title="Copies between devices" if copies else "Bandwidth of every pair",
         ranks=len({rank for cell in cells for rank in (cell.first, cell.second)}),
         shown=_shown(cells),
         cells=cells,
+        usual=usual,
         median=median,
         said=" ".join(said),
-        tone="open" if incomplete or marked or "Slow" in said[0] else "none",
+        tone="open" if incomplete or named.said else "none",
         marked=[(cell.first, cell.second) for cell in slow],
+        suspects=named.ends,
         slow=[
             (f"{cell.first} – {cell.second}", format.quantity(cell.value, "byte/s"), format.percent(cell.ratio, 2))
             for cell in slow[:SLOW_MAX]
