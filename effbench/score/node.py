@@ -11,7 +11,8 @@ from effbench.model.finding import Finding
 from effbench.model.inventory import Accelerator
 from effbench.model.quantity import Ceiling, Quantity
 from effbench.model.record import USABLE, Measurement, Record
-from effbench.model.scorecard import DeviceCard, Metric, Scorecard
+from effbench.model.scaling import ScalingView
+from effbench.model.scorecard import DeviceCard, Metric, Scorecard, Waterfall
 from effbench.model.site import SiteFacts
 from effbench.model.unit import Unit
 from effbench.score.chain import chain
@@ -45,11 +46,6 @@ def score(record: Record, facts: SiteFacts | None = None) -> Scorecard:
     metrics = [*_aggregates(per_device, record.plan.devices), *per_device]
     gemms = [*derived, *headlines]
     falls = [fall for key in record.plan.devices if (fall := waterfall(gemms, key)) is not None]
-    # The chain has a link of its own for many devices, so that it starts from the bare waterfall.
-    shown = [many_devices(fall, teams) for fall in falls]
-    if not falls and view is not None:
-        alone = of_teams(view.curves, {t.id: t for t in record.plan.trials})
-        shown = [alone] if alone is not None else []
     money = economics(per_device, record, facts) if facts is not None else None
     return Scorecard(
         schema="effbench.scorecard/1",
@@ -63,7 +59,7 @@ def score(record: Record, facts: SiteFacts | None = None) -> Scorecard:
         record_digests=[record.digest],
         suite=record.plan.suite,
         started_at=record.started_at,
-        waterfalls=shown,
+        waterfalls=_shown(record, falls, teams, view),
         chains=[chain(fall, per_device, facts, money) for fall in falls],
         economics=money,
         outcome=record.outcome,
@@ -71,6 +67,16 @@ def score(record: Record, facts: SiteFacts | None = None) -> Scorecard:
         ended_at=record.ended_at,
         scaling=view,
     )
+
+
+def _shown(
+    record: Record, falls: Sequence[Waterfall], teams: Sequence[Metric], view: ScalingView | None
+) -> list[Waterfall]:
+    """The waterfalls with their bar of many devices. The chain has a link of its own for it, and starts without."""
+    if falls or view is None:
+        return [many_devices(fall, teams) for fall in falls]
+    alone = of_teams(view.curves, {t.id: t for t in record.plan.trials})
+    return [alone] if alone is not None else []
 
 
 def _accelerators(record: Record) -> dict[str, Accelerator]:
