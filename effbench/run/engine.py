@@ -136,9 +136,11 @@ class Engine:
         losses, soaked = 0, False
         left_out: list[str] = []
         while waiting and losses <= LOSSES_MAX:
+            if self._left_s() < planning.START_S[accelerator.kind]:
+                left_out, waiting = [*left_out, *(t.id for t in waiting)], []
+                break
             stage = self._open(number, accelerator)
-            if stage is None:
-                losses = LOSSES_MAX + 1
+            losses = LOSSES_MAX + 1 if stage is None else losses
             if stage is not None and number == 0:
                 self._write_rest(self._rest.with_context(accelerator.key))
             while stage is not None and waiting and stage.alive:
@@ -167,11 +169,11 @@ class Engine:
         stage = self._stage = Stage(hello, self.options.environment, watch_fd, self._pump)
         if self._watch is not None:
             self._watch.ours(stage.pid)
-        failure = stage.wait_ready(min(READY_DEADLINE_S, max(5.0, self._left_s())))
+        deadline_s = min(READY_DEADLINE_S, max(5.0, self._left_s()))
+        failure = stage.wait_ready(deadline_s)
         if failure is None:
             return stage
-        code = "driver-unresponsive" if stage.abandoned or failure.fate == "hung" else "worker-crashed"
-        self._note(Finding(code, "error", f"the device did not open: {failure.detail}", device=accelerator.key))
+        self._note(stage.unopened(failure, deadline_s < READY_DEADLINE_S))
         self._abandoned |= stage.abandoned
         return None
 

@@ -10,6 +10,7 @@ import msgspec
 
 from effbench.launch import inline
 from effbench.model.event import Closed, Noted, Opened, Sample, Window
+from effbench.model.finding import Finding, Severity
 from effbench.model.inventory import Accelerator
 from effbench.run.wire import Bye, Do, Go, Hello, Message, Progress, Ready, encode, message
 
@@ -113,6 +114,15 @@ class Stage:
             self.abandoned = True
             detail += "; it survives SIGKILL, so the driver is stuck in the kernel and it was abandoned"
         return Answer(fate, events, detail, killed)
+
+    def unopened(self, failure: Answer, cut_short: bool) -> Finding:
+        """Say why the device did not open. `cut_short`: our budget ended the waiting, so no driver is blamed."""
+        hung = failure.fate == "hung"
+        code = "driver-unresponsive" if self.abandoned or hung else "worker-crashed"
+        if hung and cut_short and not self.abandoned:
+            code = "budget-exhausted"
+        severity: Severity = "warning" if code == "budget-exhausted" else "error"
+        return Finding(code, severity, f"the device did not open: {failure.detail}", device=self.accelerator.key)
 
     def end(self) -> None:
         """Say goodbye, then make sure."""
