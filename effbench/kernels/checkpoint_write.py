@@ -82,7 +82,7 @@ def outputs(params: Params) -> list[Output]:
 
 def label(params: Params) -> str:
     """For example `torch_save-560MB`."""
-    return f"{params.writer}-{_bytes(params) / 1e6:.6g}MB"
+    return "-".join([params.writer, f"{_bytes(params) / 1e6:.6g}MB", *scratch.folder_word(params.folder)])
 
 
 def build(params: Params, rig: Rig) -> Step:

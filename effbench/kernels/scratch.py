@@ -7,6 +7,7 @@ killed cannot; whatever it left is removed by the next one that works in the sam
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ import msgspec
 from effbench.model.error import InputError, SiteError
 from effbench.model.inventory import Accelerator
 
-__all__ = ["Place", "Scratch", "direct_refusal", "elsewhere", "look"]
+__all__ = ["Place", "Scratch", "direct_refusal", "elsewhere", "folder_word", "look"]
 
 # File systems that keep files in memory (man 5 tmpfs); newer kernels let them take O_DIRECT, which then means nothing.
 MEMORY_FS = ("tmpfs", "ramfs", "devtmpfs", "hugetlbfs")
@@ -51,6 +52,11 @@ def elsewhere(accelerator: Accelerator) -> str | None:
     if accelerator.kind == "gpu" and accelerator.key != "gpu0":
         return "not applicable: a figure of the node, not of a device; it is measured once, with gpu0"
     return None
+
+
+def folder_word(folder: str) -> list[str]:
+    """Return what tells trials in different folders apart, nothing for the working directory: no path, so no name."""
+    return [f"folder{hashlib.sha256(folder.encode()).hexdigest()[:8]}"] if folder else []
 
 
 def look(folder: str, mountinfo: Path = Path("/proc/self/mountinfo")) -> Place:

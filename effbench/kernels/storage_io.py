@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import statistics
 import time
 from typing import Annotated, Literal, TypeVar
@@ -124,11 +123,10 @@ def listed(way: Way, params: StorageParams) -> list[Output]:
 def named(params: StorageParams) -> str:
     """For example `random-4096-q32-direct`."""
     block, size = sizes(params)
-    where = re.sub(r"[^A-Za-z0-9_.]+", "_", params.folder).strip("_")
     words = [params.pattern, str(block), f"q{params.depth}", "direct" if params.direct else "buffered"]
     words += [f"{size >> 20}MiB"] if size != FILE_BYTES else []
     words += [params.engine] if params.engine != "libaio" else []
-    return "-".join([*words, where] if where else words)
+    return "-".join([*words, *scratch.folder_word(params.folder)])
 
 
 class StorageStep:

@@ -13,6 +13,7 @@ import pytest
 
 from effbench.kernels import checkpoint_write, fio, scratch, storage_io, storage_read, storage_write
 from effbench.model.error import InputError, SiteError
+from tests.unit.command_line import call
 from tests.unit.kernel_devices import cpu, cpu_rig, gpu
 
 pytest.importorskip("torch")
@@ -213,6 +214,42 @@ def test_one_device_of_the_node_measures_it() -> None:
         params = module.fit(module.Params(), first)
         assert module.support(params, first).skip is None
         assert "measured once, with gpu0" in str(module.support(params, second).skip)
+
+
+def test_a_label_names_no_path_and_tells_folders_apart() -> None:
+    for module in (storage_read, checkpoint_write):
+        names = [module.label(module.fit(module.Params(folder=at), cpu())) for at in ("", "/home/alice", "/home/bob")]
+        assert len(set(names)) == 3 and not any("alice" in name for name in names)
+
+
+SUITE = """\
+schema: effbench.suite/1
+name: test/storage
+purpose: storage in memory and nowhere
+rounds: {cpu: {min: 1, max: 1}}
+budget_s: {cpu: 120}
+procedure: {mode: once, duration_s: 0.5}
+workloads:
+  - {id: direct, kernel: storage_read, params: {file_bytes: 4194304, folder: FOLDER}}
+  - {id: buffered, kernel: storage_read, params: {file_bytes: 4194304, folder: FOLDER, direct: false}}
+  - {id: nowhere, kernel: checkpoint_write, params: {parameters: 16000, folder: FOLDER/nowhere}}
+"""
+
+
+@needs_fio
+def test_a_run_on_memory_has_buffered_figures_alone_and_says_why(small: Path, tmp_path: Path) -> None:
+    suite = tmp_path / "storage.yaml"
+    suite.write_text(SUITE.replace("FOLDER", str(small)))
+    call("run", suite, "--device", "cpu", "-o", tmp_path / "run")
+    record = msgspec.json.decode((tmp_path / "run" / "record.json").read_bytes())
+    found = {m["trial"].split(":")[0]: m for m in record["measurements"]}
+    assert found["direct"]["status"] == "skipped" and "keeps files in memory" in found["direct"]["detail"]
+    assert found["buffered"]["status"] in ("valid", "suspect")
+    assert found["nowhere"]["status"] == "failed" and "No such file" in found["nowhere"]["detail"]
+    card = msgspec.json.decode((tmp_path / "run" / "scorecard.json").read_bytes())
+    keys = {metric["key"] for metric in card["metrics"] if metric["key"].startswith("storage")}
+    assert keys == {"storage.read.sequential_buffered.q1.bandwidth"}
+    assert list(small.iterdir()) == []
 
 
 JOB = fio.Job("read", 4096, MEBI, 1, True, "libaio", seconds=0.5)
