@@ -148,7 +148,7 @@ def _mechanistic(group: Group, curve: Curve, costs: Costs, to: int) -> ModelProj
     base = next((m for p in curve.points if p.ranks == curve.base_ranks and (m := measured(p)) is not None), None)
     if calls is None or compute is None or model is None or base is None:
         return None
-    said = model_at(curve.strategy, compute, calls, costs, (to, _span_at(curve.capacity, to)))
+    said = model_at(group, compute, calls, costs, (to, _span_at(curve.capacity, to)))
     if isinstance(said, str):
         return None
     value = efficiency(curve.scaling, base.ranks, base.time_s, to, said.time_s)

@@ -74,11 +74,13 @@ def curve_of(group: Group, costs: Costs, findings: list[Finding]) -> Curve:
         base=base_in_words(group),
         points=points,
         capacity=group.capacity,
-        overlap_rule=overlap_rule(group.strategy),
+        overlap_rule=overlap_rule(group.strategy, group.kind),
         doubts=doubts(group.scaling, points),
         params=group.params,
     )
-    curve = msgspec.structs.replace(curve, models=fits(curve, costs))
+    used = {op for step in group.steps["both"].values() for op in collectives(step)}
+    own = {at: cost for at, cost in costs.items() if at[0] in used}
+    curve = msgspec.structs.replace(curve, models=fits(curve, own))
     findings += _told(curve)
     if not curve.doubts:
         return curve

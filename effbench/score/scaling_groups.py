@@ -14,6 +14,7 @@ from effbench.model.plan import Trial
 from effbench.model.quantity import Interval
 from effbench.model.record import USABLE, Measurement, Record
 from effbench.model.scaling import Ratio, Scaling, Span
+from effbench.model.suite import DeviceClass
 from effbench.stats.interval import ROUNDS_FOR_TAU, ratio_interval, spread_half
 from effbench.stats.quantile import median
 
@@ -54,6 +55,7 @@ class Group(msgspec.Struct, frozen=True):
     capacity: int
     steps: dict[str, dict[int, Step]]
     params: dict[str, str]
+    kind: DeviceClass
 
     @property
     def counts(self) -> list[int]:
@@ -107,6 +109,7 @@ def _spans(parts: Mapping[str, list[Step]], gpus: int) -> Iterator[Group]:
             capacity=_capacity(whole, gpus),
             steps=steps,
             params=_shown(some.trial.params),
+            kind=some.accelerator.kind,
         )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from effbench.model.quantity import Interval
 from effbench.model.record import USABLE, Record
 from effbench.model.scaling import LinkCost, Prediction, Ratio, Span
+from effbench.model.suite import DeviceClass
 from effbench.score.scaling_groups import Group, Step
 from effbench.stats.collective_cost import FACTORS, CostFit, Sized, cost_fit, pipelined_s, redrawn, sigma_of
 from effbench.stats.scaling_models import efficiency
@@ -30,6 +31,8 @@ RULES = {
     "fsdp2": "weights and gradients move layer by layer beside the work; the first and the last layer are not hidden",
     "tp": "every all_reduce is waited for: nothing is hidden",
 }
+# fsdp2 overlaps by device streams, which a CPU does not have (measured with gloo: overlap 0.00).
+FSDP2_ON_A_CPU = "a CPU has no streams to move weights beside the work: nothing is hidden"
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -106,22 +109,24 @@ def collectives(step: Step) -> dict[str, tuple[float, float]]:
     return found
 
 
-def overlap_rule(strategy: str) -> str:
+def overlap_rule(strategy: str, kind: DeviceClass) -> str:
     """Return in words what the model takes to be hidden behind compute."""
+    if (strategy, kind) == ("fsdp2", "cpu"):
+        return FSDP2_ON_A_CPU
     return RULES.get(strategy, "nothing is taken to be hidden")
 
 
-def stages(strategy: str, calls: Mapping[str, tuple[float, float]]) -> tuple[float, float]:
+def stages(strategy: str, kind: DeviceClass, calls: Mapping[str, tuple[float, float]]) -> tuple[float, float]:
     """Return how many equal pieces the exchange has and which last share of the work yields them."""
     if strategy == "ddp" and "all_reduce" in calls:
         return calls["all_reduce"][0], BACKWARD
-    if strategy == "fsdp2" and "reduce_scatter" in calls:
+    if strategy == "fsdp2" and kind == "gpu" and "reduce_scatter" in calls:
         return calls["reduce_scatter"][0], 1.0
     return 1.0, 1.0
 
 
 def model_at(
-    strategy: str,
+    group: Group,
     compute: tuple[float, Array],
     calls: Mapping[str, tuple[float, float]],
     costs: Costs,
@@ -142,7 +147,7 @@ def model_at(
         parts = cost.time_s(ranks, count, sent)
         latency, transfer = latency + parts[0], transfer + parts[1]
         drawn = drawn + np.array(cost.row(ranks, count, sent)) @ cost.replicates
-    pieces, share = stages(strategy, calls)
+    pieces, share = stages(group.strategy, group.kind, calls)
     time = float(pipelined_s(compute[0], latency + transfer, pieces, share))
     return Model(time, compute[0], latency, transfer, pipelined_s(compute[1], drawn, pieces, share))
 
@@ -155,7 +160,7 @@ def predict(group: Group, ranks: int, costs: Costs) -> Prediction | str:
     if step.measurement.interval is None or compute.measurement.interval is None:
         return "a step without an interval cannot test anything"
     span: Span = "cluster" if step.trial.placement.nodes > 1 else "node"
-    found = model_at(group.strategy, _redrawn(compute), collectives(step), costs, (ranks, span))
+    found = model_at(group, _redrawn(compute), collectives(step), costs, (ranks, span))
     if isinstance(found, str):
         return found
     low, high = found.interval

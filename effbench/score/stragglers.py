@@ -75,9 +75,13 @@ def compute_straggler(measured: Measurement, ranks: int, kind: DeviceClass) -> S
     factor = median([f for r, f in named if r == rank])
     text = (
         f"rank {rank} of {ranks} is busy {factor:.2f} times as long as the median of the others and waits least, "
-        f"in {seen} of {len(rounds)} rounds"
+        f"in {seen} of {len(rounds)} rounds{_disturbed(measured)}"
     )
     return Straggler("compute", [rank], ranks, factor, text, measured.trial, seen, len(rounds), measured.device)
+
+
+def _disturbed(measured: Measurement) -> str:
+    return "; other load disturbed the trial, so it may be that" if measured.status == "suspect" else ""
 
 
 def _slow_rank(busy: Sequence[float], wait: Sequence[float], margin: float) -> tuple[int, float] | None:
@@ -121,12 +125,13 @@ def _of_a_kind(rounds: Sequence[Mapping[tuple[int, int], float]], measured: Meas
         return [_pair(pair, every[pair] / healthy, measured, ranks, (times[pair], len(rounds))) for pair in slow]
     factor = median([every[p] for p in slow]) / healthy
     text = f"every pair with rank {shared} has {factor:.0%} of the others' bandwidth: its link or node is slow"
+    text += _disturbed(measured)
     seen = min(times[p] for p in slow)
     return [Straggler("network", [shared], ranks, factor, text, measured.trial, seen, len(rounds), measured.device)]
 
 
 def _pair(pair: tuple[int, int], factor: float, measured: Measurement, ranks: int, seen: tuple[int, int]) -> Straggler:
-    text = f"ranks {pair[0]} and {pair[1]} exchange at {factor:.0%} of the other pairs' bandwidth"
+    text = f"ranks {pair[0]} and {pair[1]} exchange at {factor:.0%} of the other pairs' bandwidth{_disturbed(measured)}"
     return Straggler("network", list(pair), ranks, factor, text, measured.trial, *seen, measured.device)
 
 

@@ -224,6 +224,26 @@ def test_buckets_are_hidden_and_a_missing_sweep_is_said() -> None:
     assert absent == "no sweep of all_gather, reduce_scatter within the node was measured (two sizes at least)"
 
 
+def test_what_fsdp2_hides_needs_streams() -> None:
+    sweeps = [*sweep("all_gather", [2], LATENCY, BANDWIDTH), *sweep("reduce_scatter", [2], LATENCY, BANDWIDTH)]
+    sent = {"all_gather": (8.0, 2 * GRADIENTS), "reduce_scatter": (4.0, GRADIENTS)}
+    exchange = 12 * LATENCY + 1.5 * GRADIENTS / BANDWIDTH
+    for record, device, expected in ((node_of(2), "cpu", 0.5 + exchange), (gpus(), "gpu0", 0.5 + exchange / 4)):
+        moved = [
+            (
+                msgspec.structs.replace(t, placement=msgspec.structs.replace(t.placement, devices=[device])),
+                msgspec.structs.replace(m, device=device),
+            )
+            for t, m in sweeps
+        ]
+        steps = [
+            step(n, [0.6] * 3, part, strategy="fsdp2", sent=sent, device=device) for n in (1, 2) for part in ("both",)
+        ] + [step(n, [0.5] * 3, "compute", strategy="fsdp2", device=device) for n in (1, 2)]
+        said = point(scored(with_trials(record, [*moved, *steps]))[1].curves[0], 2).predicted
+        assert said is not None
+        assert said.time_s == pytest.approx(expected, rel=0.01)
+
+
 def test_links_of_another_class_are_never_used() -> None:
     record = cluster()
     inside = sweep("all_reduce", [2, 4], LATENCY, BANDWIDTH)

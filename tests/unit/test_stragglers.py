@@ -150,6 +150,10 @@ def test_findings_and_unusable_evidence() -> None:
     assert view is not None
     assert [f.code for f in findings] == ["scaling-straggler", "scaling-slow-link"]
     assert findings[0].evidence["factor"] == pytest.approx(1.5)
+    disturbed = with_trials(node_of(4), [step(4, [STEP_S] * 3, by_round=slow, status="suspect")])
+    told = scaling(disturbed, [])[1]
+    assert told is not None
+    assert "other load disturbed the trial" in told.stragglers[0].text
     failed = with_trials(node_of(4), [step(4, [STEP_S] * 3, by_round=slow, status="failed")])
     assert scaling(failed, []) == ([], None)
     alone = with_trials(node_of(4), [step(4, [STEP_S] * 3, "communication", by_round=slow)])
