@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -370,3 +371,44 @@ def test_on_memory_a_checkpoint_is_said_to_be_durable_never(small: Path) -> None
     step = checkpoint_write.build(checkpoint_write.Params("raw", parameters=1600, folder=str(small)), cpu_rig())
     assert step.texts()["durable"].startswith("never")
     step.close()
+
+
+@needs_fio
+def test_a_killed_process_takes_its_fio_and_its_file_with_it(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom effbench.kernels import storage_io, storage_read\n"
+        "from tests.unit.kernel_devices import cpu_rig\n"
+        "storage_io.BURST_S = 30.0\n"
+        "p = storage_read.Params(file_bytes=1 << 22, block_bytes=4096, direct=False, folder=sys.argv[1])\n"
+        "step = storage_read.build(p, cpu_rig())\nprint('built', flush=True)\nstep.samples(1.0)\n"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    child = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    assert child.stdout is not None
+    with child:
+        assert child.stdout.readline().strip() == "built"
+        assert wait_for(lambda: bool(children(child.pid))), "fio was not started"
+        tool = children(child.pid)[0]
+        child.send_signal(signal.SIGKILL)
+    assert wait_for(lambda: not Path(f"/proc/{tool}").exists() or state(tool) == "Z"), "fio outlived its parent"
+    assert list(tmp_path.iterdir()) == []
+
+
+def wait_for(seen: Callable[[], bool], seconds: float = 20.0) -> bool:
+    until = time.monotonic() + seconds
+    while not seen():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
