@@ -1,7 +1,7 @@
 """Orders the nodes of a cluster: the one to look at first comes first. Pure.
 
 Order: a failed hard gate (wrong results, lost device, uncorrectable errors), then nodes that stand out as worse by how
-much over all their figures, then failed, without a result, not rated, undecided, passed.
+much over all their figures, then failed, without a whole run, not rated, undecided, passed.
 """
 
 import math
@@ -72,7 +72,7 @@ def _place(row: NodeRow, loss: float, grade: Grade | None) -> tuple[int, float, 
         tier = GATE
     elif loss > 0:
         tier = OUT
-    elif row.state != "reported":
+    elif (row.state != "reported" or row.detail) and row.verdict != "fail":
         tier = ABSENT
     else:
         tier = _BY_VERDICT[row.verdict]
