@@ -43,6 +43,14 @@ def plain_gradients(step: ParallelStep, trained: list[Tensor], tokens: Tensor) -
     return total
 
 
+def gradient_tolerance(step: ParallelStep) -> float:
+    """Largest accepted `distance`: a quarter of what any single logit may be off, as a norm averages over elements.
+
+    Right results of slices on a CPU were 7 (bf16) and 10 times (fp32) closer, of replicas and shards 20 times and more.
+    """
+    return reference.tolerance(step.shape.config, step.shape.dtype) / 4
+
+
 def distance(found: list[Tensor], expected: list[Tensor]) -> float:
     """Largest |found - expected| / |expected| of any tensor (Euclidean); infinite for NaN, Inf or a wrong shape."""
     worst = 0.0
@@ -57,10 +65,10 @@ def distance(found: list[Tensor], expected: list[Tensor]) -> float:
 
 def trained(step: ParallelStep) -> Verify:
     """Judge gradients, the agreement of all ranks on the weights, and the fall of the loss."""
-    params, shape = step.params, step.shape
+    params = step.params
     alone = params.part == "compute"
     problems = _losses(step)
-    allowed = reference.tolerance(shape.config, shape.dtype)
+    allowed = gradient_tolerance(step)
     if alone and params.strategy == "tp":
         detail = "; ".join(problems) or "slices that are not summed have no counterpart: finite, no more is known"
         return Verify(ok=not problems, error=1.0 if problems else 0.0, tolerance=allowed, detail=detail)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 120
+LIMIT_S = 300
 
 
 def run_team(folder: Path, ranks: int, cases: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
