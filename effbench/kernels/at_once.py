@@ -129,6 +129,8 @@ def outputs(params: Params) -> list[Output]:
     rates = _rates(params)
     made = [Output(f"{_stem(params, o.key)}.{o.key.rsplit('.', 1)[1]}", o.of) for o in rates]
     stems = dict.fromkeys(_stem(params, o.key) for o in rates)
+    if params.ranks == 1:  # the base of the loss; one device has no spread
+        return made
     return made + [Output(f"{stem}.spread", "fact:spread") for stem in list(stems)[:1]]
 
 
@@ -227,7 +229,7 @@ class AtOnce:
         found = {f"step_s.r{rank}": step_s for rank, step_s in enumerate(self.steps_s)}
         found |= {f"clock_hz.r{rank}": hz for rank, hz in enumerate(self.clocks_hz) if hz is not None}
         found |= {f"{name}.r{rank}": value for rank, own in enumerate(self.own) for name, value in own.items()}
-        if self.steps_s:
+        if len(self.steps_s) > 1:
             found["spread"] = (max(self.steps_s) - min(self.steps_s)) / statistics.median(self.steps_s)
         return found
 

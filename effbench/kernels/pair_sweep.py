@@ -61,10 +61,13 @@ def support(params: Params, accelerator: Accelerator) -> Support:
 
 
 def outputs(params: Params) -> list[Output]:
-    """The slowest pair's bandwidth, its share of the median pair's, and the median."""
+    """The slowest pair's bandwidth, its share of the median pair's, and the median, where there is more than one."""
     key = f"link.pair.n{params.ranks}"
+    slowest = Output(f"{key}.slowest.bandwidth", "fact:slowest_bandwidth")
+    if params.ranks <= 2:
+        return [slowest]
     return [
-        Output(f"{key}.slowest.bandwidth", "fact:slowest_bandwidth"),
+        slowest,
         Output(f"{key}.median.bandwidth", "fact:median_bandwidth"),
         Output(f"{key}.slowest_to_median", "fact:slowest_to_median"),
     ]
@@ -179,8 +182,9 @@ class PairSweep:
         if self._complete() and self.bandwidths:
             judged = self._judged()
             found["slowest_bandwidth"] = self.bandwidths[judged.slowest]
-            found["median_bandwidth"] = statistics.median(self.bandwidths.values())
-            found["slowest_to_median"] = judged.slowest_to_median
+            if len(self.bandwidths) > 1:  # a single pair has nothing to be held against
+                found["median_bandwidth"] = statistics.median(self.bandwidths.values())
+                found["slowest_to_median"] = judged.slowest_to_median
         return found
 
     def texts(self) -> dict[str, str]:

@@ -44,6 +44,10 @@ def test_keys_are_those_of_the_kernel_alone_with_the_number_of_ranks(kernel, par
     )
 
 
+def test_one_device_is_the_base_and_has_no_spread():
+    assert all(not output.key.endswith("spread") for output in at_once.outputs(wrapped("gemm", ranks=1)))
+
+
 @pytest.mark.parametrize("device", [CPU, GPU], ids=["cpu", "gpu"])
 @pytest.mark.parametrize("kernel", ALONE)
 def test_every_kernel_for_one_device_can_be_wrapped_or_says_why_not(kernel, device):
