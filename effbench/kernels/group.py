@@ -8,6 +8,7 @@ import contextlib
 import math
 import os
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -129,20 +130,19 @@ class Group:
 class GroupRig(TorchRig):
     """One rank's device with the group that it belongs to. On a CPU the device is narrowed to the rank's cores."""
 
-    def __init__(self, accelerator: Accelerator, seed: int, group: Group) -> None:
-        """Open the device. Raises SiteError as `TorchRig` does."""
+    def __init__(
+        self, accelerator: Accelerator, seed: int, group: Group, texts: Mapping[str, str] | None = None
+    ) -> None:
+        """Open the device. `texts` are words about the network to be recorded. Raises SiteError as `TorchRig` does."""
         super().__init__(accelerator, seed)
         self.group = group
+        self._texts = dict(texts or {})
 
     def context_texts(self) -> dict[str, str]:
         """Words about the software, and about the group."""
         group = self.group
-        network = {name: os.environ[name] for name in _INTERFACES if os.environ.get(name)}
-        texts = {**super().context_texts(), "backend": group.backend, "ranks": str(group.size), **network}
+        texts = {**super().context_texts(), "backend": group.backend, "ranks": str(group.size), **self._texts}
         return {**texts, "nodes": str(group.nodes), "affinity": " ".join(map(str, sorted(os.sched_getaffinity(0))))}
-
-
-_INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "NCCL_ALGO", "NCCL_PROTO")
 
 
 def group_of(rig: Rig) -> Group:
@@ -157,7 +157,13 @@ def group_of(rig: Rig) -> Group:
 
 
 def join(
-    seat: Seat, backend: str, deadline_s: float, meeting: str = "env://", device: str = "cpu", join_s: float = 60.0
+    seat: Seat,
+    backend: str,
+    deadline_s: float,
+    meeting: str = "env://",
+    device: str = "cpu",
+    join_s: float = 60.0,
+    where: str = "",
 ) -> Group:
     """Meet the other ranks and form the process group.
 
@@ -166,7 +172,7 @@ def join(
         backend: `nccl`, `gloo` or `xccl`; checked before anything is waited for.
         deadline_s: of every collective; join_s: of meeting, until every rank has come.
         meeting: torch's address of the meeting point: `env://` (MASTER_ADDR, MASTER_PORT), `file:///path`.
-        device: torch's name of the rank's device, for nccl.
+        device: torch's name of the rank's device, for nccl. where: the meeting point as a person would say it.
 
     Raises:
         SiteError: this torch lacks the backend, or the meeting point is taken.
@@ -194,7 +200,7 @@ def join(
         )
         return Group(seat, backend, deadline_s)
     except (RuntimeError, ValueError, OSError) as error:
-        raise _why_not(error, meeting) from error
+        raise _why_not(error, where or meeting) from error
 
 
 def _arrive(store: Any, seat: Seat, join_s: float) -> None:
@@ -221,11 +227,8 @@ def _check_backend(dist: Any, backend: str) -> None:
         raise SiteError(f"this torch was built without {backend}; install a build that has it")
 
 
-def _why_not(error: Exception, meeting: str) -> SiteError:
+def _why_not(error: Exception, where: str) -> SiteError:
     text = first_line(error)
-    where = meeting
-    if meeting.startswith("env:"):
-        where = f"{os.environ.get('MASTER_ADDR', '?')}:{os.environ.get('MASTER_PORT', '?')}"
     lower = str(error).lower()
     if "eaddrinuse" in lower or "address already in use" in lower:
         return SiteError(f"{PORT_TAKEN}: another program listens on {where}")

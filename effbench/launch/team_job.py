@@ -55,7 +55,7 @@ class TeamHandle(Protocol):
         """Worst exit status, negative for a signal; None while it runs or where it is not known."""
 
     def rank_returncodes(self) -> dict[int, int]:
-        """Exit status of single ranks that have ended, where the launcher knows them."""
+        """Exit status of single ranks that have ended, the earliest first, where the launcher knows them."""
 
     def stderr_tail(self, characters: int = 600) -> str:
         """End of what the launcher itself wrote to stderr. Not a sign of failure: torchrun writes there anyway."""

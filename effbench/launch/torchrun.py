@@ -50,5 +50,6 @@ class Torchrun(LocalTeam):
     """A running agent. What it writes to stderr is no failure: it prints stack traces when the ranks leave in order."""
 
     def rank_returncodes(self) -> dict[int, int]:
-        """Exit status of the ranks that failed, as the agent's summary tells them."""
-        return {int(rank): int(code) for rank, code in _FAILED.findall(self.stderr_tail(SUMMARY_CHARACTERS))}
+        """Exit status of the ranks that failed, as the agent's summary tells them; its root cause, the last, first."""
+        told = _FAILED.findall(self.stderr_tail(SUMMARY_CHARACTERS))
+        return {int(rank): int(code) for rank, code in reversed(told)}

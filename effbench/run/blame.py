@@ -19,6 +19,10 @@ OWN = ("error", "problem")
 LAST = ("error", "peer", "terminated", "end")
 
 
+# SIGTERM as a return code of Python's, and as a shell's: an engine ends the others with it.
+TOLD_TO_END = (-15, 143)
+
+
 class Blame(msgspec.Struct, frozen=True):
     """What ended a team. `rank` is absent when no single one can be named; `signal` is what killed it."""
 
@@ -42,7 +46,7 @@ def blame(
 
     Args:
         notes: what each rank wrote, in its order; rank -1 stands for processes that do not know their rank.
-        ranks: size of the team. returncodes: of the ranks that the launcher knows to have ended.
+        ranks: size of the team. returncodes: of the ranks that the launcher knows to have ended, the earliest first.
         alive: which ranks' processes are still there, for those on this machine.
         tails: last line of each rank's log. launcher: last line that the launcher itself wrote.
         waited_s: how long the team was waited for.
@@ -52,7 +56,9 @@ def blame(
         return _error(own)
     silent = [rank for rank in range(ranks) if not any(n.phase in LAST for n in notes.get(rank, ()))]
     if (silent and len(silent) < ranks) or any(returncodes.get(rank) for rank in silent):
-        dead = [rank for rank in silent if returncodes.get(rank)] or [r for r in silent if alive.get(r) is False]
+        fallen = [rank for rank, code in returncodes.items() if code and rank in silent]
+        first = [rank for rank in fallen if returncodes[rank] not in TOLD_TO_END] or fallen
+        dead = first or [rank for rank in silent if alive.get(rank) is False]
         return _silent((dead or silent)[0], notes, returncodes, alive, tails)
     if len(silent) == ranks and any(notes.get(rank) for rank in range(ranks)):
         stuck = min(silent, key=lambda rank: notes[rank][-1].utc_ns if notes.get(rank) else 0)

@@ -40,6 +40,8 @@ __all__ = ["Outgoing", "main"]
 # What a kernel may raise; anything else is a bug of ours, and its traceback goes to the log.
 KERNEL_ERRORS = (EffbenchError, MemoryError, RuntimeError, ValueError, TypeError, OSError, ArithmeticError)
 TERMINATED = 143
+# Recorded with every team trial: what was chosen of the network.
+NETWORK = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "NCCL_ALGO", "NCCL_PROTO", "NCCL_IB_HCA")
 
 
 class Outgoing:
@@ -144,9 +146,12 @@ def _work(spec: TeamSpec, rank: Rank, out: Outgoing) -> None:
         raise SiteError(f"{rank.source} started {rank.world_size} ranks for a team of {spec.ranks}")
     accelerator = _device(spec, rank)
     seat = groups.Seat(rank.rank, rank.world_size, rank.local_rank, rank.node_rank)
-    group = groups.join(seat, spec.backend, spec.deadline_s, device=accelerator.torch_device, join_s=spec.deadline_s)
+    deadline_s, device = spec.deadline_s, accelerator.torch_device
+    where = f"{os.environ.get('MASTER_ADDR', '?')}:{os.environ.get('MASTER_PORT', '?')}"
+    group = groups.join(seat, spec.backend, deadline_s, device=device, join_s=deadline_s, where=where)
     out.note("joined", rank.source)
-    rig = groups.GroupRig(accelerator, spec.seed, group)
+    network = {name: os.environ[name] for name in NETWORK if os.environ.get(name)}
+    rig = groups.GroupRig(accelerator, spec.seed, group, network)
     _agree(spec, rig)
     out.note("agreed")
     for trial in spec.trials:

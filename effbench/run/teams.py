@@ -31,6 +31,8 @@ PORTS_TRIED = 3
 # A rank waits this long for the others and for a collective; the parent waits longer, so that ranks can report first.
 DEADLINE_S = 40.0
 STARTING_S = 45.0
+# What differs once differs again, and what does not come together within its deadline is tried once more only.
+COSTS = {"differ": LAUNCHES_LOST_MAX, "unformed": 2}
 CODES = {
     "crashed": "rank-lost",
     "hung": "rank-hung",
@@ -110,23 +112,26 @@ class Teams:
 
     def _size(self, number: int, waiting: list[Trial]) -> None:
         """Run the trials of one size of team: one launch, and one more after each loss."""
-        losses, taken = 0, 0
+        losses, taken, why = 0, 0, ""
         while waiting and losses < LAUNCHES_LOST_MAX and not self.abandoned:
             waiting = self._within_budget(waiting, number)
             if not waiting:
                 return
             try:
                 done, found = self._launch(number, waiting)
-            except SiteError as error:
+            except SiteError as error:  # the launcher's engine is absent or refuses: it would again
                 done, found = 0, Blame("unformed", str(error))
                 losses = LAUNCHES_LOST_MAX
-                self._note(found, waiting[0])
-            waiting = waiting[done:]
-            if found is not None and found.kind == "unformed" and PORT_TAKEN in found.detail and taken < PORTS_TRIED:
+            if found is not None and PORT_TAKEN in found.detail and taken < PORTS_TRIED:
                 taken += 1
-            elif found is not None:
-                losses += 1 if found.kind != "differ" else LAUNCHES_LOST_MAX
+                continue
+            if found is not None:
+                self._failed = True
+                losses += COSTS.get(found.kind, 1)
                 why = found.detail
+                if done == 0:
+                    self._note(found, waiting[0])
+            waiting = waiting[done:]
         for trial in waiting:
             self._seams.lose(trial, number, f"not run: {why}")
 
@@ -155,9 +160,6 @@ class Teams:
             failure = team.wait_joined(waited)
             if failure is not None and failure.blame is not None:
                 self.abandoned |= failure.abandoned
-                self._failed = True
-                if PORT_TAKEN not in failure.blame.detail:
-                    self._note(failure.blame, trials[0])
                 return 0, failure.blame
             for done, trial in enumerate(trials, 1):
                 found = self._trial(team, trial, number)
@@ -177,8 +179,8 @@ class Teams:
     def _described(self, number: int, process: int, trials: Sequence[Trial]) -> tuple[TeamSpec, TeamJob]:
         where = trials[0].placement
         devices = [self._accelerators[key] for key in where.devices]
-        folder = self._scratch / f"team-{process}"
         token = f"effbench-{self._plan.digest[-8:]}-{process}-{time.time_ns() % 10**9}"
+        folder = self._scratch / f"team-{token.removeprefix('effbench-')}"
         interface = self._environment.get("GLOO_SOCKET_IFNAME", "lo" if where.nodes == 1 else "")
         backend = placement.backend(devices[0])
         spec = TeamSpec(

@@ -222,3 +222,10 @@ def test_a_problem_that_the_team_outlived_is_not_blamed_later():
         1: notes(1, (1, "trial", ""), (2, "closed", "")),
     }
     assert judged(told, 2, alive={1: False}).rank == 1
+
+
+def test_of_the_ranks_that_an_engine_ended_the_first_to_fall_is_blamed():
+    told = {0: notes(0, (9, "peer", PEER)), 1: notes(1, (1, "trial", "")), 2: notes(2, (1, "trial", ""))}
+    assert judged(told, 3, codes={2: -9, 1: -9}).rank == 2
+    assert judged(told, 3, codes={1: -15, 2: -11}).rank == 2
+    assert judged(told, 3, codes={1: 143}).rank == 1
