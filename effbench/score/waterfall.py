@@ -57,12 +57,23 @@ def many_devices(fall: Waterfall, metrics: Sequence[Metric]) -> Waterfall:
     share, strategy = best.quantity.value, best.key.split(".")[3]
     text = (
         f"Of {most} together ({best.key.split('.')[1]} scaling, {strategy}) each keeps {share:.1%} of what one does "
-        f"with {best.params['base']}: the rest is communication that is not hidden, and waiting for the slowest."
+        f"with {best.params['base']}: {_rest(share)}."
     )
     value = last.value * share
     before = last.share * share if last.share is not None else None
-    stage = Stage("n_devices", f"{most} devices", text, value, before, best.key)
+    stage = Stage("n_devices", _many(most, fall.device), text, value, before, best.key)
     return msgspec.structs.replace(fall, stages=[*fall.stages, stage])
+
+
+def _many(ranks: int, device: str) -> str:
+    """On a CPU a rank is a share of its cores and no device of its own."""
+    return f"{ranks} {'ranks' if device == 'cpu' else 'devices'}"
+
+
+def _rest(share: float) -> str:
+    if share > 1:
+        return "more than alone, so that the measurement of the one alone is to be suspected first"
+    return "the rest is communication that is not hidden, and waiting for the slowest"
 
 
 def of_teams(curves: Sequence[Curve], trials: Mapping[str, Trial]) -> Waterfall | None:
@@ -83,7 +94,7 @@ def of_teams(curves: Sequence[Curve], trials: Mapping[str, Trial]) -> Waterfall 
         ):
             continue
         value = trial.work.flop / first.time.value
-        peak = value / first.of_peak.value
+        peak, kept = value / first.of_peak.value, last.of_peak.value / first.of_peak.value
         name, title = ("rated_peak", "Rated peak") if first.peak == "rated" else ("held_clock_peak", PEAK_HELD)
         ranks = "device" if first.peak == "rated" else "rank's cores"
         model = trial.params.get("config", "the model")
@@ -98,9 +109,8 @@ def of_teams(curves: Sequence[Curve], trials: Mapping[str, Trial]) -> Waterfall 
             ),
             Stage(
                 "n_devices",
-                f"{last.ranks} devices",
-                f"Of {last.ranks} together each keeps {last.of_peak.value / first.of_peak.value:.1%} of what one does "
-                "alone: the rest is communication that is not hidden, and waiting for the slowest.",
+                _many(last.ranks, trial.placement.devices[0]),
+                f"Of {last.ranks} together each keeps {kept:.1%} of what one does alone: {_rest(kept)}.",
                 peak * last.of_peak.value,
                 last.of_peak.value,
                 f"scale.weak.train_step.{curve.strategy}.n{last.ranks}.scaling_efficiency",

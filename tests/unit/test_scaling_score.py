@@ -388,7 +388,7 @@ def test_the_waterfall_gains_a_bar_and_the_chain_counts_it_once() -> None:
     metrics, _, _ = scored(simple())
     fall = Waterfall("cpu", "fp32", [Stage("best_gemm", "g", "", 10.0, 1.0), Stage("train_step", "t", "", 4.0, 0.4)])
     last = many_devices(fall, list(metrics.values())).stages[-1]
-    assert (last.name, last.title) == ("n_devices", "2 devices")
+    assert (last.name, last.title) == ("n_devices", "2 ranks")
     assert (last.value, last.share) == (pytest.approx(3.2), pytest.approx(0.32))
     assert last.metric == "scale.weak.train_step.ddp.n2.scaling_efficiency"
     assert many_devices(fall, []) == fall
