@@ -17,7 +17,7 @@ FAR = 3.5
 NODES_MIN = 3
 # Ashman, Bird & Zepf, AJ 108 (1994): D above 2 separates two groups that are given. A cut that we choose ourselves must
 # do better: cutting one kind in two gives 2.65 (normal) or 3.46 (uniform) for many values, and more for few. Above
-# 4 + 50 / n fewer than 2 in 1,000 samples of one kind lie (normal, uniform and Laplace, n from 8 to 200; the test draws).
+# 4 + 50 / n fewer than 2 in 1,000 samples of one kind lie (normal, uniform, Laplace; n from 8 to 200; a test draws).
 D_MIN, D_FEW = 4.0, 50.0
 KINDS_MIN, SHARE_MIN = 8, 0.1
 

@@ -63,17 +63,16 @@ def main() -> None:
         root = Path(scratch) / "fleet"
         fleet(root, count, slow=count // 3)
         policy = api.load_policy("node-2026")
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         card = cluster_card(root, policy)
-        took = time.perf_counter() - began
+        took, cpu = time.perf_counter() - began, time.process_time() - cpu
         encoded = documents.encode(card)
         size = sum(f.stat().st_size for f in root.rglob("*.json"))
     assert card.cluster is not None
     slow = f"n{count // 3:04d}"
     first = card.cluster.nodes[0].name
-    print(
-        f"{count} nodes, {len(card.metrics)} figures, {size / 1e6:.0f} MB in files: {took:.2f} s (at most 5 s for 1,000)"
-    )
+    print(f"{count} nodes, {len(card.metrics)} figures, {size / 1e6:.0f} MB in files")
+    print(f"{took:.2f} s, of which {cpu:.2f} s of CPU (at most 5 s for 1,000 nodes)")
     print(f"cluster.json: {len(encoded) / 1e6:.1f} MB; the slow node {slow} comes first: {first == slow}")
 
 
