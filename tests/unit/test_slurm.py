@@ -136,7 +136,7 @@ def test_a_run_that_breaks_on_a_node_is_told_with_its_last_words(fake, tmp_path)
         ("7_0|FAILED|n1|n1|NonZeroExitCode", "before it could write"),
         ("7_0|NODE_FAIL|n1|n1|None", "failed while the run was on it"),
         ("7_0|TIMEOUT|n1|n1|TimeLimit", "--time"),
-        ("7_0|PENDING||n3|ReqNodeNotAvail, UnavailableNodes:n3", "cannot run a job: drained, bad dimm"),
+        ("7_0|PENDING||n4|ReqNodeNotAvail, UnavailableNodes:n4", "cannot run a job: down*, not responding"),
         ("7_0|PENDING||n1|launch failed requeued held", "will not start it"),
         ("7_0|PENDING||n1|Priority", "waited"),
         ("", "before it could write"),
@@ -144,7 +144,7 @@ def test_a_run_that_breaks_on_a_node_is_told_with_its_last_words(fake, tmp_path)
 )
 def test_a_task_that_never_reports_is_lost_in_bounded_time_and_cancelled(fake, tmp_path, line, words):
     (fake / "after").write_text(f"{line}\n")
-    name = "n3" if "n3" in line else "n1"
+    name = "n4" if "n4" in line else "n1"
     fates, _ = campaign(tmp_path / "c", [name], ["false"])
     assert words in fates[name]
     assert any(call.startswith("scancel") for call in calls(fake))
