@@ -1,6 +1,6 @@
 """Styled text, grids and headings: what the blocks of the terminal report are made of."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,7 +34,8 @@ def grid(*columns: tuple[str, int | None]) -> "Table":
 
     table = Table.grid(padding=(0, 2), expand=False)
     for justify, ratio in columns:
-        table.add_column(justify="right" if justify == "right" else "left", ratio=ratio, no_wrap=ratio is None)
+        side: Literal["left", "right"] = "right" if justify == "right" else "left"
+        table.add_column(justify=side, ratio=ratio, no_wrap=ratio is None, overflow="fold")
     return table
 
 

@@ -31,7 +31,7 @@ def _verdict(shown: View, unicode: bool) -> "RenderableType":
     from rich.panel import Panel
 
     style = STYLES[shown.tone]
-    letter = f"  grade {shown.letter}" if shown.letter != "–" else ""
+    letter = f"  grade {shown.letter}" if shown.letter not in ("–", "-") else ""
     lines: list[RenderableType] = [styled((f"{shown.sign} {shown.word.upper()}{letter}", style))]
     lines += [styled((shown.hardware, "bold")), styled((shown.summary, ""))]
     lines.append(styled((" · ".join(f"{name} {text}" for name, text in shown.facts), "dim")))

@@ -13,7 +13,12 @@ from effbench.report.view_scaling import ScalingPage
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-NODES_MAX, OUTLIERS_MAX, FIGURES_MAX, NAMES_MAX = 12, 8, 8, 3
+NODES_MAX, OUTLIERS_MAX, FIGURES_MAX, NAME_MAX = 12, 8, 8, 24
+
+
+def _short(name: str) -> str:
+    """Cut a name that would push everything else off the line."""
+    return name if len(name) <= NAME_MAX else f"{name[: NAME_MAX - 3]}..."
 
 
 def _lines(*rows: tuple[str, str]) -> "RenderableType":
@@ -77,7 +82,7 @@ def _outliers(page: ClusterPage) -> "list[RenderableType]":
         more = f" (and {len(node.figures) - 1} more)" if len(node.figures) > 1 else ""
         ground = "; ".join(text for text in (first.robust, first.anchor) if text)
         table.add_row(
-            styled((f"  {node.node}", "bold")),
+            styled((f"  {_short(node.node)}", "bold")),
             f"{first.title} {first.value}{more}",
             styled((first.against, STYLES["bad"])),
             styled((ground, "dim")),
@@ -95,7 +100,7 @@ def _figures(page: ClusterPage) -> "list[RenderableType]":
             f"  {of.title}",
             styled((of.median, "bold")),
             f"spread {of.spread}",
-            styled((f"worst {worst}", "dim")),
+            styled((f"worst {_short(worst)}", "dim")),
         )
     return [heading("Figures over the nodes", "median and robust spread"), table] if page.headlines else []
 
@@ -106,7 +111,7 @@ def _nodes(page: ClusterPage) -> "list[RenderableType]":
         why = "; ".join(text for text in (node.out, node.why) if text)
         word = f"{node.sign} {node.word}{f' {node.letter}' if node.letter else ''}"
         style = STYLES[node.tone]
-        table.add_row(f"  {node.name}", styled((word, style)), node.typical or "–", styled((why, "dim")))
+        table.add_row(f"  {_short(node.name)}", styled((word, style)), node.typical or "–", styled((why, "dim")))
     hidden = len(page.nodes) - NODES_MAX
     tail = [styled((f"  and {hidden:,} more, in the report", "dim"))] if hidden > 0 else []
     return [heading("Nodes", "worst first; typical figure against the median"), table, *tail]

@@ -175,7 +175,7 @@ def _verdict(card: Scorecard, grade: Grade | None) -> tuple[str, str, str, str]:
 
 
 def _summary(grade: Grade | None, cluster: ClusterPage | None, word: str) -> str:
-    if cluster is not None:
+    if cluster is not None and grade is None:
         return cluster.summary
     return format.sentence(grade.summary, f"{word.capitalize()}: ") if grade else "Measured, not judged."
 

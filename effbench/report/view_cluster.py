@@ -142,10 +142,10 @@ def _outlier(found: Outlier, of: Distribution | None) -> OutlierView:
         robust = far or GROUNDS["spread"]
     anchor = ""
     if "anchor" in found.grounds:
-        share = "" if found.share is None else f" ({format.percent(found.share)}"
         bar = of.anchor.bar if of is not None and of.anchor is not None else None
-        share += f", bar {format.percent(bar)}" if share and bar is not None else ""
-        anchor = f"{GROUNDS['anchor']}{share + ')' if share else ''}"
+        told = [] if found.share is None else [format.percent(found.share)]
+        told += [] if bar is None else [f"bar {format.percent(bar)}"]
+        anchor = f"{GROUNDS['anchor']} ({', '.join(told)})" if told else GROUNDS["anchor"]
     elif found.share is not None:
         anchor = f"at {format.percent(found.share)} of the anchor, which does not condemn it"
     return OutlierView(
@@ -236,12 +236,17 @@ def _counts(cluster: Cluster) -> list[tuple[str, str, str, int]]:
     return [(*key, found[key]) for key in sorted(found, key=lambda key: order.index(key[0]))]
 
 
+def _spoken(found: Outlier) -> str:
+    """Write an outlier's sentence with the figure's title in place of its key, without the node's name again."""
+    return found.text.removeprefix(f"{found.node}, ").replace(found.key, words.metric(found.key).title)
+
+
 def _first(cluster: Cluster) -> tuple[str, list[str]]:
     """Name the node to look at first, and say why."""
     row = cluster.first()
     if row is None:
         return "", []
-    why = [row.slowest.text] if row.slowest is not None else []
+    why = [_spoken(row.slowest)] if row.slowest is not None else []
     why += [row.detail, row.reason, *row.incidents[:2]]
     return row.name, [opened(format.sentence(text)) for text in dict.fromkeys(why) if text]
 
@@ -253,9 +258,11 @@ def cluster_page(card: Scorecard) -> ClusterPage | None:
         return None
     word, sign, tone = words.OUTCOMES[cluster.verdict]
     several = len(cluster.groups) > 1
-    by_key = {(of.group, of.key): of for of in cluster.distributions}
+    by_key = {(of.group if several else "", of.key): of for of in cluster.distributions}
     group = {row.name: row.group for row in cluster.nodes}
-    outliers = [(o, _outlier(o, by_key.get((group.get(o.node, ""), o.key)))) for o in cluster.outliers]
+    outliers = [
+        (o, _outlier(o, by_key.get((group.get(o.node, "") if several else "", o.key)))) for o in cluster.outliers
+    ]
     shown = [_distribution(of, several) for of in cluster.distributions]
     heads = [of for of in shown if of.key in cluster.headlines] or shown
     rows = [_node(row, several) for row in cluster.nodes]

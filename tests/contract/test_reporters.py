@@ -16,8 +16,9 @@ from effbench.model.error import InputError
 from effbench.report import format, view
 from tests.factory import HOSTILE, cases
 from tests.factory_power import power_cases
+from tests.factory_scaling import scaling_cases
 
-CASES = cases() | power_cases()
+CASES = cases() | power_cases() | scaling_cases()
 ROOT = Path(__file__).parents[2]
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 CHILD = """
@@ -25,8 +26,10 @@ import hashlib, json, sys
 from effbench import report
 from tests.factory import cases
 from tests.factory_power import power_cases
+from tests.factory_scaling import scaling_cases
+every = cases() | power_cases() | scaling_cases()
 print(json.dumps({f"{name}/{case}": hashlib.sha256(report.load(name).render(*documents)).hexdigest()
-                  for name in report.names() for case, documents in (cases() | power_cases()).items()}))
+                  for name in report.names() for case, documents in every.items()}))
 """
 
 
