@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from effbench.kernels import parallel_traffic, train_state
 from effbench.kernels.contract import Rig
-from effbench.kernels.parallel_shape import calls_of, shape_of
+from effbench.kernels.parallel_shape import calls_of, shape_of, step_flop
 from effbench.kernels.train_state import BATCHES, EMBEDDING_STD, STEPS_TO_JUDGE
-from effbench.kernels.transformer_config import parameters
+from effbench.kernels.transformer_config import parameters, train_flop
 from effbench.model.event import Verify
 
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ class ParallelStep:
         self.steps += 1
 
     def _stretch(self) -> None:
-        """On the last rank, where asked: forward passes until it has computed `stretch` times a step's work.
+        """On the last rank, where asked: forward passes of single sequences, until it did `stretch` times the flop.
 
-        A forward pass is a third of a step, so half a step more is one and a half of them over the rank's sequences.
+        A forward pass over one sequence is a third of `train_flop`; the last one is rounded up.
         """
         if self._load is None:
             return
@@ -102,7 +102,8 @@ class ParallelStep:
 
         from effbench.kernels import transformer
 
-        more = math.ceil((self.params.stretch - 1.0) * 3 * self.shape.local)
+        one = train_flop(self.shape.config, 1, self.shape.seq) / 3
+        more = math.ceil((self.params.stretch - 1.0) * step_flop(self.params) / one)
         with torch.no_grad():
             for index in range(more):
                 at = self.mine.start + index % self.shape.local

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from effbench.kernels import parallel_traffic
-from effbench.kernels.transformer_config import CONFIGS, Config, DtypeName
+from effbench.kernels.transformer_config import CONFIGS, Config, DtypeName, train_flop
 
 if TYPE_CHECKING:
     from effbench.kernels.parallel_step import Params
@@ -34,6 +34,16 @@ def shape_of(params: Params) -> Shape:
     together = params.batch * params.ranks if params.scaling == "weak" else params.batch
     local = together if params.strategy == "tp" else max(1, together // params.ranks)
     return Shape(CONFIGS[params.config], params.seq, params.dtype, local, together)
+
+
+def step_flop(params: Params) -> float:
+    """Flop that one rank computes in a step. Slices share the layers; the head is computed by every rank."""
+    shape = shape_of(params)
+    flop = float(train_flop(shape.config, shape.local, shape.seq))
+    if params.strategy != "tp":
+        return flop
+    head = 6.0 * shape.local * shape.seq * shape.config.vocab * shape.config.hidden
+    return (flop - head) / params.ranks + head
 
 
 def calls_of(params: Params) -> list[parallel_traffic.Call]:

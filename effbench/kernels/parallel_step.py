@@ -24,9 +24,9 @@ import msgspec
 
 from effbench.kernels import dtypes, parallel_fit, parallel_traffic
 from effbench.kernels.contract import Rig, Support
-from effbench.kernels.parallel_shape import calls_of, shape_of
+from effbench.kernels.parallel_shape import calls_of, shape_of, step_flop
 from effbench.kernels.parallel_traffic import Strategy, Traffic
-from effbench.kernels.transformer_config import ConfigName, DtypeName, train_flop
+from effbench.kernels.transformer_config import ConfigName, DtypeName
 from effbench.model.inventory import Accelerator
 from effbench.model.plan import Output, Work
 
@@ -71,14 +71,8 @@ def fit(params: Params, accelerator: Accelerator) -> Params:
 def work(params: Params) -> Work:
     """Count one step: `flop` of one rank, `items` = tokens of all ranks. Communication alone computes nothing."""
     shape = shape_of(params)
-    tokens = float(shape.together * shape.seq)
-    if params.part == "communication":
-        return Work(items=tokens)
-    flop = float(train_flop(shape.config, shape.local, shape.seq))
-    if params.strategy == "tp":
-        head = 6.0 * tokens * shape.config.vocab * shape.config.hidden
-        flop = (flop - head) / params.ranks + head
-    return Work(flop=flop, items=tokens)
+    flop = 0.0 if params.part == "communication" else step_flop(params)
+    return Work(flop=flop, items=float(shape.together * shape.seq))
 
 
 def collectives(params: Params) -> list[Traffic]:
