@@ -4,13 +4,14 @@ import msgspec
 
 from effbench.model.record import USABLE
 from effbench.model.scaling import Curve, CurvePoint, ModelFit, Ratio, Straggler
-from effbench.report import format, words
+from effbench.report import format, view_links, words
 from effbench.report.format import opened
 
 STRATEGIES = {"ddp": "DDP", "fsdp2": "FSDP2", "tp": "tensor parallel"}
 SPANS = {"node": "within a node", "cluster": "over nodes"}
 HEALTHS = {"fits": ("fits", "good"), "contradicted": ("contradicted", "bad"), "untested": ("untested", "none")}
 PEAKS = {"rated": "of rated peak", "held": "of peak at held clock", "": "of peak"}
+PLAIN = (("stretch", "1.0"),)  # parameters that change nothing are not worth a word
 POINTS_MIN = 4  # distinct counts that a projection needs
 SHARE = "scaling_efficiency"  # a key that `format` writes in per cent
 
@@ -149,12 +150,16 @@ def _point(point: CurvePoint, base: int) -> PointView:
 
 
 def _parameter(name: str, value: float) -> str:
-    spoken = name.replace("_", " ")
-    if name.endswith("_s"):
-        return f"{spoken.removesuffix(' s')} {format.quantity(value, 's')}"
-    if name in ("serial_share", "sigma"):
-        return f"{spoken} {format.percent(value)}"
-    return f"{spoken} {value:.3g}"
+    """Write one parameter; those of a collective carry its name after a dot."""
+    stem, _, op = name.partition(".")
+    lead = f"{view_links.op_title(op)} " if op else ""
+    if stem == "s_per_byte":
+        return f"{lead}{format.quantity(1 / value, 'byte/s')}" if value > 0 else f"{lead}no cost per byte"
+    if stem.endswith("_s"):
+        return f"{lead}{stem.removesuffix('_s').replace('_', ' ')} {format.quantity(value, 's')}"
+    if stem in ("serial_share", "sigma"):
+        return f"{lead}{stem.replace('_', ' ')} {format.percent(value)}"
+    return f"{lead}{stem.replace('_', ' ')} {value:.3g}"
 
 
 def _model(model: ModelFit, last: int) -> ModelView:
@@ -214,7 +219,9 @@ def curve_view(curve: Curve, stragglers: list[Straggler]) -> CurveView:
         title=_title(curve),
         end=_end(curve, points),
         base=opened(format.sentence(curve.base)),
-        shape=format.params({name: value for name, value in curve.params.items() if value}),
+        shape=format.params(
+            {name: value for name, value in curve.params.items() if value and (name, value) not in PLAIN}
+        ),
         points=rows,
         models=[_model(model, last) for model in curve.models],
         doubts=[opened(format.sentence(doubt)) for doubt in curve.doubts],

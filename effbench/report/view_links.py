@@ -88,9 +88,12 @@ def _written(metric: Metric | None) -> str:
 def _series(op: str, mine: dict[tuple[str, str], Metric]) -> SeriesView:
     sizes = [(float(size), m.quantity.value) for (what, size), m in mine.items() if what == "busbw" and size]
     points = sorted((size, rate) for size, rate in sizes if size > 0 and rate > 0)
-    latency = _written(mine.get(("latency", "")))
+    latency, headline = _written(mine.get(("latency", ""))), _written(mine.get(("busbw", "")))
+    if points and not headline:
+        last = max((size for what, size in mine if what == "busbw" and size), key=int)
+        headline = f"{_written(mine['busbw', last])} at {format.tick(float(last), 'byte')}"
     suspect = any(metric.status == "suspect" for metric in mine.values())
-    return SeriesView(op_title(op), points, _written(mine.get(("busbw", ""))), latency, suspect)
+    return SeriesView(op_title(op), points, headline, latency, suspect)
 
 
 def collectives(card: Scorecard) -> list[CollectiveView]:

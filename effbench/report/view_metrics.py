@@ -201,10 +201,10 @@ def rows(card: Scorecard) -> list[MetricView]:
     ]
 
 
-def _carries(row: MetricView) -> tuple[bool, int]:
-    """Order the figures of one stem: those with fractions first, then by how much they say."""
+def _carries(row: MetricView) -> tuple[bool, bool, int]:
+    """Order the figures of one stem: scaling efficiency, then those with fractions, then by how much they say."""
     last = _stem(row.key)[1]
-    return not row.fractions, CARRIERS.index(last) if last in CARRIERS else len(CARRIERS)
+    return last != "scaling_efficiency", not row.fractions, CARRIERS.index(last) if last in CARRIERS else len(CARRIERS)
 
 
 def headline(shown: list[MetricView], rated: list[str]) -> list[MetricView]:

@@ -380,3 +380,25 @@ def test_what_the_real_score_says_is_shown_as_it_is() -> None:
 def test_efficiency_is_never_made_up_for_a_count_below_the_base() -> None:
     curve = Curve("ddp", "weak", "node", 2, "two", [point(1, 1.0, 1.0, "weak", 2, efficiency=None)], [], 2)
     assert charts_scaling.efficiencies(curve) == []
+
+
+def test_a_sweep_without_a_headline_shows_its_largest_size_and_says_so() -> None:
+    card = gpu_node(simulated=False).card
+    metrics = [m for m in link_metrics(8, 4e11, ("all_reduce",)) if m.key != "link.all_reduce.n8.busbw"]
+    series = view_links.collectives(msgspec.structs.replace(card, metrics=metrics))[0].series[0]
+    assert re.fullmatch(r"3\d\d ± \d+ GB/s at 1 GiB", series.headline)
+
+
+def test_parameters_are_written_with_their_units() -> None:
+    fit = msgspec.structs.replace(
+        weak_curve().models[0], parameters={"latency_s.all_reduce": 2e-3, "s_per_byte.all_reduce": 1e-9, "kappa": 0.0}
+    )
+    shown = view_curves.curve_view(msgspec.structs.replace(weak_curve(), models=[fit]), []).models[0]
+    assert shown.parameters == "all-reduce latency 2.00 ms, all-reduce 1.00 GB/s, kappa 0"
+
+
+def test_a_curve_of_a_run_leads_with_its_efficiency() -> None:
+    trials = [step(n, [t] * 3) for n, t in FACTS.items()]
+    metrics, _ = scaling(with_trials(node_of(16), trials), [])
+    shown = view.build(msgspec.structs.replace(cases()["cpu"].card, metrics=metrics), None, None)
+    assert shown.headline[0].key.endswith("scaling_efficiency")
