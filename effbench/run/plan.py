@@ -186,13 +186,18 @@ def _expand(
     for values in itertools.product(*workload.axes.values()):
         asked = {**workload.params, **dict(zip(names, values, strict=True))}
         if team is not None:
-            asked["ranks"] = team.ranks
+            asked |= {n: v for n, v in _shape(team).items() if n in kernel.Params.__struct_fields__}
         try:
             params = kernel.fit(msgspec.convert(asked, kernel.Params), accelerator)
         except (msgspec.ValidationError, ValueError) as error:
             problems.append(f"suite {suite.name}, workload {workload.id}: {error}")
             continue
         yield _trial(workload, kernel, params, procedure, accelerator, team)
+
+
+def _shape(team: Placement) -> dict[str, int]:
+    """What a team kernel is told of its team, as far as its parameters ask for it."""
+    return {"ranks": team.ranks, "nodes": team.nodes}
 
 
 def _trial(
