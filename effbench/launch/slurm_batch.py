@@ -74,6 +74,8 @@ else
   {words} -o "$d" >> "$c/logs/$name" 2>&1
   code=$?
 fi
+# interrupted by Slurm (requeue, cancel, time limit): how it ends is Slurm's to say, and it may come again
+[ "$code" = 130 ] && exit 0
 printf '%s\\n' "$code" > "$c/.ended-$name" && mv "$c/.ended-$name" "$c/ended/$name"
 """
 

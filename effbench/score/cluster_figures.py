@@ -105,7 +105,8 @@ def _standard(metric: Metric) -> float:
 def _anchor(key: str, table: Mapping[str, Mapping[str, Metric]]) -> Anchor | None:
     """Find the share that says how good the figure is in itself, and who keeps less than the bar of it.
 
-    A share of low confidence is shown without a bar. A node is below only when the better end of its interval is.
+    A share of low confidence is shown without a bar. A node is below only when the better end of its interval is, on
+    undisturbed evidence; the fleet is slow only when more than half of the evidence is undisturbed.
     """
     stem, _, last = key.rpartition(".")
     if last not in ANCHORED:
@@ -118,8 +119,11 @@ def _anchor(key: str, table: Mapping[str, Mapping[str, Metric]]) -> Anchor | Non
         judges = None if weak else bar
         middle = median([m.quantity.value for m in shares.values()])
         source = next((m.ceiling.source for m in shares.values() if m.ceiling is not None), "")
-        below = [node for node, m in shares.items() if judges is not None and _best(m) < judges]
-        slow = judges is not None and middle < judges
+        # suspect evidence is the ground for nothing (INTERFACES section 3)
+        sound = {node: m for node, m in shares.items() if m.status == "valid"}
+        below = [node for node, m in sound.items() if judges is not None and _best(m) < judges]
+        told = judges is not None and 2 * len(sound) > len(shares)
+        slow = told and judges is not None and median([m.quantity.value for m in sound.values()]) < judges
         return Anchor(f"{stem}.{name}", middle, judges, sorted(below), slow, source)
     return None
 
@@ -167,13 +171,17 @@ def _outlier(shown: Distribution, name: str, metric: Metric, below: bool) -> Out
     side: Literal["worse", "better"] = "better" if worse_by < 0 and not below else "worse"
     grounds: list[Ground] = ["spread"] if far and (worse_by > 0 or side == "better") else []
     grounds += ["anchor"] if below else []
-    text = _sentence(shown, name, value / shown.median, deviation if "spread" in grounds else None, below)
+    text = _sentence(
+        shown, name, value / shown.median, deviation if "spread" in grounds else None, below, metric.status == "suspect"
+    )
     return Outlier(
         name, shown.key, value, shown.unit, value / shown.median, grounds, text, deviation, None, side, metric.status
     )
 
 
-def _sentence(shown: Distribution, name: str, ratio: float, deviation: float | None, below: bool) -> str:
+def _sentence(
+    shown: Distribution, name: str, ratio: float, deviation: float | None, below: bool, disturbed: bool
+) -> str:
     parts = []
     if deviation is not None:
         parts.append(
@@ -182,4 +190,4 @@ def _sentence(shown: Distribution, name: str, ratio: float, deviation: float | N
         )
     if below and shown.anchor is not None:
         parts.append(f"below {shown.anchor.bar:g} of {shown.anchor.key}, which a healthy part keeps")
-    return f"{name}, {shown.key}: {'; '.join(parts)}"
+    return f"{name}, {shown.key}: {'; '.join(parts)}{' (disturbed while it was measured)' if disturbed else ''}"

@@ -122,6 +122,18 @@ def test_a_weak_reference_judges_nobody():
     assert found.slow == [] and any("no reference" in text for text in found.limits)
 
 
+def test_disturbed_evidence_names_a_node_and_says_so_but_is_no_ground_against_the_fleet():
+    nodes = []
+    for node in fleet([1.0, 1.0, 0.6, 1.0], share=0.6):
+        assert node.card is not None
+        held = [msgspec.structs.replace(m, status="suspect") for m in node.card.metrics]
+        nodes.append(Node(node.name, msgspec.structs.replace(node.card, metrics=held)))
+    found = cluster_of(nodes)
+    assert found.slow == [] and all(d.anchor is None or d.anchor.below == [] for d in found.distributions)
+    assert found.nodes[0].name == "n2" and found.nodes[0].slowest is not None
+    assert "disturbed" in found.nodes[0].slowest.text
+
+
 def test_two_kinds_of_nodes_are_a_hint_and_not_a_list_of_outliers():
     found = cluster_of(fleet([1.0] * 6 + [0.8] * 6))
     gemm = next(d for d in found.distributions if d.key == "compute.gemm.bf16.flops")
