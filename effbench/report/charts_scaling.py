@@ -137,10 +137,11 @@ def draw_efficiency(curve: Curve, width: float, css: str = "") -> str:
     body.append(path([(x(n), y(e)) for n, e in predicted], "predicted"))
     body += _measured(pairs, x, y, "efficiency")
     body += [diamond(x(n), y(e), "predicted-mark") for n, e in predicted]
-    last, value, _ = pairs[-1]
-    body.append(text(x(last.ranks), y(value) + 20, format.percent(value), "number", "middle"))
+    last, value, interval = pairs[-1]
+    written = f"{format.written(value, '1', interval, 'scaling_efficiency').number} %"
+    body.append(text(x(last.ranks), y(value) + 20, written, "number", "middle"))
     said = f"{curve.scaling.capitalize()} scaling efficiency at {', '.join(str(p.ranks) for p, _, _ in pairs)} ranks"
-    return svg(width, _height(curve.points), f"{said}; {format.percent(value)} at {last.ranks}", body, f"scaling {css}")
+    return svg(width, _height(curve.points), f"{said}; {written} at {last.ranks}", body, f"scaling {css}")
 
 
 def _ideal_time(curve: Curve, base: CurvePoint, ranks: int) -> float:

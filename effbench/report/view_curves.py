@@ -138,7 +138,7 @@ def _point(point: CurvePoint, base: int) -> PointView:
         equal_clock="" if bare else share(point.equal_clock),
         speed_up="" if bare else times(point.speed_up),
         exposed=exposed,
-        overlap="" if bare or point.overlap is None else format.percent(point.overlap, 2),
+        overlap="" if bare or point.overlap is None else format.percent(point.overlap, 2).replace("-", "−"),
         slowest="" if bare else times(point.slowest_rank),
         karp_flatt="" if bare else share(point.karp_flatt),
         of_peak="" if bare or point.of_peak is None else f"{share(point.of_peak)} {PEAKS[point.peak]}",
@@ -201,7 +201,8 @@ def _end(curve: Curve, points: list[CurvePoint]) -> str:
         return f"Only the base was measured: {seconds(last.time)} per step on {ranks_of(last.ranks)}."
     speed = f", {times(last.speed_up)} the work per second of the base" if last.speed_up else ""
     over = f" on {format.count(last.nodes, 'node')}" if last.nodes > 1 else ""
-    return f"{ranks_of(last.ranks).capitalize()}{over} keep {share(last.efficiency)} of ideal scaling{speed}."
+    doubt = " Suspect: something disturbed it." if last.status == "suspect" else ""
+    return f"{ranks_of(last.ranks).capitalize()}{over} keep {share(last.efficiency)} of ideal scaling{speed}.{doubt}"
 
 
 def _title(curve: Curve) -> str:

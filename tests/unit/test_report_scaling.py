@@ -402,3 +402,12 @@ def test_a_curve_of_a_run_leads_with_its_efficiency() -> None:
     metrics, _ = scaling(with_trials(node_of(16), trials), [])
     shown = view.build(msgspec.structs.replace(cases()["cpu"].card, metrics=metrics), None, None)
     assert shown.headline[0].key.endswith("scaling_efficiency")
+
+
+def test_a_disturbed_end_of_a_curve_is_called_so() -> None:
+    curve = strong_curve()
+    points = [msgspec.structs.replace(p, status="suspect") for p in curve.points]
+    assert view_curves.curve_view(msgspec.structs.replace(curve, points=points), []).end.endswith(
+        "Suspect: something disturbed it."
+    )
+    assert "Suspect" not in view_curves.curve_view(weak_curve(), []).end
