@@ -411,3 +411,9 @@ def test_a_disturbed_end_of_a_curve_is_called_so() -> None:
         "Suspect: something disturbed it."
     )
     assert "Suspect" not in view_curves.curve_view(weak_curve(), []).end
+
+
+def test_who_is_slow_at_one_count_is_not_blamed_at_another() -> None:
+    named = Straggler("compute", [1], 8, 1.1, "rank 1 of 8 is slow", "train-step:weak-n8@gpu0")
+    shown = view_curves.curve_view(weak_curve(), [named]).ranks
+    assert [ranks.ranks for ranks in shown if any(bar.marked for bar in ranks.bars)] == [8]
