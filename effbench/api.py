@@ -31,6 +31,7 @@ from effbench.run.agreement import source_digest
 from effbench.run.ranks import refuse_nested
 from effbench.run.recording import Recording
 from effbench.run.redact import redact
+from effbench.run.rounds import Done
 from effbench.run.site import Site, same_node, survey
 from effbench.run.team import launcher as launcher_of
 from effbench.run.watch import watch_for
@@ -43,6 +44,7 @@ from effbench.store.runs import any_document, card_of, keep_site, record_of, rep
 __all__ = [
     "Compared",
     "DocumentError",
+    "Done",
     "InputError",
     "Projection",
     "any_document",
@@ -125,7 +127,7 @@ def run(
     folder: Path,
     display: engine.Display,
     options: engine.Options,
-    done: frozenset[str] = frozenset(),
+    done: Done = frozenset(),
 ) -> tuple[Record, str]:
     """Measure `todo` into `folder`, but for the trials in `done`. Returns the record and the outcome.
 
@@ -250,11 +252,16 @@ def joined(earlier: Plan, later: Plan) -> Plan:
     return planning.joined(earlier, later)
 
 
-def finished(record: Record) -> frozenset[str]:
-    """Return the ids of the trials that already have all their rounds in a run."""
+def finished(record: Record) -> Done:
+    """Return what need not be measured again: trials that have all their rounds, and single rounds of the others."""
     enough = {t.id: min(t.rounds or record.plan.rounds_min, record.plan.rounds_min) for t in record.plan.trials}
-    usable = [m for m in record.measurements if m.status in USABLE]
-    return frozenset(m.trial for m in usable if sum(r.status == "done" for r in m.rounds) >= enough[m.trial])
+    done: set[str | tuple[str, int]] = set()
+    for m in record.measurements:
+        whole = [r.round for r in m.rounds if r.status == "done"]
+        done |= {(m.trial, number) for number in whole}
+        if m.status in USABLE and len(whole) >= enough[m.trial]:
+            done.add(m.trial)
+    return frozenset(done)
 
 
 def redacted(source: Path, target: Path, salt: bytes, words: Sequence[str]) -> Record:

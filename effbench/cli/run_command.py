@@ -94,7 +94,7 @@ def command(
 
 
 def _measured(
-    todo: Plan, seen: Site, folder: Path, settings: Options, done: frozenset[str], rules: Policy, as_json: bool
+    todo: Plan, seen: Site, folder: Path, settings: Options, done: api.Done, rules: Policy, as_json: bool
 ) -> int:
     """Run the plan, write and show everything, and return the exit code."""
     shown = LiveDisplay() if options.watched() else PlainDisplay()
@@ -119,8 +119,8 @@ def _joined(earlier: Record | None, todo: Plan, site: Site) -> Plan:
     return api.joined(earlier.plan, todo)
 
 
-def _done(earlier: Record | None) -> frozenset[str]:
-    """The trials that need not be run again."""
+def _done(earlier: Record | None) -> api.Done:
+    """What need not be run again."""
     return api.finished(earlier) if earlier is not None else frozenset()
 
 

@@ -59,7 +59,7 @@ class Engine:
         journal: JournalWriter,
         display: Display,
         options: Options,
-        done: frozenset[str] = frozenset(),
+        done: rounds.Done = frozenset(),
     ) -> None:
         self.plan, self.inventory, self.journal = plan, inventory, journal
         self.display, self.options = display, options

@@ -10,6 +10,9 @@ from effbench.run.plan import START_S, starts
 from effbench.stats.interval import estimate
 from effbench.stats.stopping import look
 
+# What an earlier command measured: a trial's id when it has all its rounds, else the id with the number of one round.
+Done = frozenset[str | tuple[str, int]]
+
 
 class Stop(msgspec.Struct, frozen=True):
     """Why no further round is run; the finding is absent when the reason is a good one."""
@@ -19,9 +22,9 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 class History:
-    """The past rounds of one run. Trials in `done` were measured by an earlier command and are not run again."""
+    """The past rounds of one run. What is in `done` was measured by an earlier command and is not run again."""
 
-    def __init__(self, plan: Plan, done: frozenset[str] = frozenset()) -> None:
+    def __init__(self, plan: Plan, done: Done = frozenset()) -> None:
         self._plan = plan
         self._done = done
         self._kind: DeviceClass = "gpu" if any(d.startswith("gpu") for d in plan.devices) else "cpu"
@@ -42,7 +45,8 @@ class History:
     def runnable(self, trial: Trial, number: int) -> bool:
         """Does the trial take part in round `number`? One that cost a worker does not: a hang costs its deadline."""
         wanted = trial.rounds is None or number < trial.rounds
-        return wanted and trial.id not in self._lost and trial.id not in self._done
+        again = trial.id not in self._done and (trial.id, number) not in self._done
+        return wanted and again and trial.id not in self._lost
 
     def _runnable(self, number: int) -> list[Trial]:
         return [t for t in self._plan.trials if t.skipped is None and self.runnable(t, number)]

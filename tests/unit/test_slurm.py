@@ -5,16 +5,21 @@ import stat
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from effbench import api
 from effbench.cli.main import invoke
 from effbench.launch import slurm, slurm_batch, slurm_queue
 from effbench.launch.slurm_batch import FOLDER, Asked
 from effbench.launch.slurm_queue import Task
 from effbench.launch.team_job import TeamJob
 from effbench.model.error import InputError, SiteError
+from effbench.model.record import Round
 from effbench.run.campaign import Batch, manifest, usable
+from effbench.run.rounds import History
 from effbench.run.task_fate import DONE, Limits, Signs, fate
+from tests.factory import gpu_node
 
 FAST = Limits(poll_s=0.05, shared_s=0.3, settle_s=0.2, unable_s=0.2, queue_s=0.5)
 
@@ -280,3 +285,18 @@ def test_inside_an_allocation_sizes_are_not_asked_for_again(fake, monkeypatch, c
     monkeypatch.setenv("SLURMD_NODENAME", "n1")
     assert invoke(["run", "node/quick", "--launcher", "slurm", "--nodes", "2"]) == 2
     assert "inside a Slurm allocation" in capfd.readouterr().err
+
+
+def test_rounds_that_were_measured_before_a_requeue_are_not_measured_again():
+    case = gpu_node()
+    assert case.record is not None
+    plan = case.record.plan
+    trial = next(t for t in plan.trials if t.skipped is None)
+    first = msgspec.structs.replace(
+        next(m for m in case.record.measurements if m.trial == trial.id),
+        rounds=[Round(0, "done", step_s=1.0), Round(1, "lost")],
+    )
+    held = msgspec.structs.replace(case.record, measurements=[first], plan=plan)
+    done = api.finished(held)
+    history = History(plan, done)
+    assert not history.runnable(trial, 0) and history.runnable(trial, 1) and history.runnable(trial, 2)
