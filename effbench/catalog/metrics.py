@@ -125,5 +125,6 @@ def _words(segment: str) -> str:
     if shape := _SHAPE.fullmatch(segment):
         return " × ".join(shape.groups())
     if parameter := _PARAMETER.fullmatch(segment):
-        return _PARAMETER_WORDS[parameter[1]].format(parameter[2])
+        words = _PARAMETER_WORDS[parameter[1]].format(parameter[2])
+        return words.removesuffix("s") if parameter[2] == "1" else words
     return segment.replace("_", " ")

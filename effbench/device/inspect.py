@@ -40,7 +40,7 @@ ENV_NAMES = frozenset(
         "SLURM_GPUS_ON_NODE",
     }
 )
-ENV_PREFIXES = ("OMP_", "GOMP_", "NCCL_", "PYTORCH_", "TORCH_", "TORCHINDUCTOR_")
+ENV_PREFIXES = ("OMP_", "GOMP_", "NCCL_", "GLOO_", "PYTORCH_", "TORCH_", "TORCHINDUCTOR_")
 DIGEST_VARIABLE = "EFFBENCH_CONTAINER_DIGEST"
 _CONTAINER_SIGNS = (("docker", "docker"), ("kubepods", "kubernetes"), ("libpod", "podman"), ("lxc", "lxc"))
 
