@@ -83,8 +83,9 @@ def command(job: TeamJob) -> list[str]:
 class SlurmTeam:
     """A started step: the local `srun`, and the step that it stands for."""
 
-    def __init__(self, words: Sequence[str], name: str, allocated: str, environment: Mapping[str, str]) -> None:
-        self._name, self._allocated, self._environment = name, allocated, dict(environment)
+    def __init__(self, words: Sequence[str], job: TeamJob, inside: Allocation, environment: Mapping[str, str]) -> None:
+        self._job, self._nodes, self._allocated = job, inside.nodes[: job.nodes], inside.job
+        self._name, self._environment = step_name(job), dict(environment)
         self._stderr = os.fdopen(os.memfd_create("effbench-srun"), "w+b")
         self._process = subprocess.Popen(
             list(words),
@@ -110,8 +111,10 @@ class SlurmTeam:
         return self._process.poll()
 
     def rank_returncodes(self) -> dict[int, int]:
-        """Return what srun said of single tasks (`srun: error: n3: task 2: Exited with exit code 1`)."""
-        return told(self.stderr_tail(20_000))
+        """Return what srun said of single tasks (`srun: error: n3: task 2: Exited with exit code 1`) or of their node."""
+        per = self._job.ranks_per_node
+        seats = {name: list(range(i * per, min((i + 1) * per, self._job.ranks))) for i, name in enumerate(self._nodes)}
+        return told(self.stderr_tail(20_000), seats)
 
     def stderr_tail(self, characters: int = 600) -> str:
         """End of what srun and the ranks wrote."""
@@ -141,10 +144,22 @@ _TASKS = re.compile(
 _SIGNALS = {"Killed": -9, "Terminated": -15, "Segmentation fault": -11, "Aborted": -6, "Bus error": -7}
 
 
-def told(text: str) -> dict[int, int]:
-    """Read srun's messages: exit status by rank, negative for a signal, 1 for a fate that it only describes. Pure."""
+_LOST = re.compile(r"srun: error: Node failure on (\S+)")
+_ENDING = re.compile(r"srun: .*(?:Terminating StepId|Force Terminated|Job step aborted)")
+
+
+def told(text: str, seats: Mapping[str, Sequence[int]]) -> dict[int, int]:
+    """Read srun's messages: exit status by rank, negative for a signal, 1 for a fate that it only describes. Pure.
+
+    `seats` are the ranks of each node. Only what came before Slurm ended the rest counts; when a node failed, its ranks
+    are the ones that fell (-9), for Slurm kills the others after it (measured: `Node failure on n2`, then n1's tasks).
+    """
+    whole = _ENDING.split(text)[0]
+    lost = [rank for name in _LOST.findall(whole) for rank in seats.get(name, ())]
+    if lost:
+        return dict.fromkeys(lost, -9)
     found: dict[int, int] = {}
-    for match in _TASKS.finditer(text):
+    for match in _TASKS.finditer(whole):
         status = int(match[2]) if match[2] else _SIGNALS.get(match[3].strip(), 1)
         for piece in match[1].split(","):
             first, _, last = piece.partition("-")
@@ -173,7 +188,7 @@ def start(job: TeamJob, environment: Mapping[str, str]) -> SlurmTeam:
     host = job.host if job.nodes == 1 else slurm_queue.address(used[0], environment)
     kept = own_environment(variables(job, environment))
     kept |= {"SLURM_JOB_ID": inside.job, "MASTER_ADDR": host, "MASTER_PORT": str(job.port or port(job.token))}
-    return SlurmTeam([found, *words[1:]], step_name(job), inside.job, kept)
+    return SlurmTeam([found, *words[1:]], job, inside, kept)
 
 
 def own_environment(environment: Mapping[str, str]) -> dict[str, str]:

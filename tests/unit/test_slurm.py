@@ -218,12 +218,22 @@ def test_the_step_of_a_team_is_ended_with_the_first_rank_and_found_by_its_name()
     assert 20000 <= slurm.port("tok") < 32000
 
 
-def test_srun_tells_which_task_ended_how():
+SEATS = {"n1": [0, 1], "n2": [2, 3]}
+
+
+def test_srun_tells_which_task_ended_how_and_whom_it_ended_afterwards_is_not_to_blame():
     text = (
-        "srun: error: n2: task 2: Exited with exit code 3\nsrun: error: n1: tasks 0-1: Terminated\n"
-        "srun: error: n3: tasks 4,6: Killed\n"
+        "srun: error: n2: task 2: Exited with exit code 3\n"
+        "srun: launch/slurm: _step_signal: Terminating StepId=7.1\n"
+        "srun: error: n2: task 3: Terminated\nsrun: error: n1: tasks 0-1: Killed\n"
     )
-    assert slurm.told(text) == {2: 3, 0: -15, 1: -15, 4: -9, 6: -9}
+    assert slurm.told(text, SEATS) == {2: 3}
+    assert slurm.told("srun: error: n1: tasks 0,3: Killed\n", SEATS) == {0: -9, 3: -9}
+
+
+def test_of_a_node_that_failed_its_own_ranks_fell_and_not_those_that_slurm_killed_after_it():
+    text = "srun: error: Node failure on n2\nsrun: error: n1: tasks 0-1: Killed\nsrun: Force Terminated StepId=7.0\n"
+    assert slurm.told(text, SEATS) == {2: -9, 3: -9}
 
 
 def test_a_team_needs_an_allocation_that_is_large_enough(fake, monkeypatch):
