@@ -111,7 +111,7 @@ class SlurmTeam:
         return self._process.poll()
 
     def rank_returncodes(self) -> dict[int, int]:
-        """Return what srun said of single tasks (`srun: error: n3: task 2: Exited with exit code 1`) or of their node."""
+        """Return what srun said of single tasks (`n3: task 2: Exited with exit code 1`) or of their node."""
         per = self._job.ranks_per_node
         seats = {name: list(range(i * per, min((i + 1) * per, self._job.ranks))) for i, name in enumerate(self._nodes)}
         return told(self.stderr_tail(20_000), seats)

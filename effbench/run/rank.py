@@ -32,7 +32,7 @@ from effbench.model.team import RankNote, TeamSpec
 from effbench.run.agreement import disagreement, source_digest
 from effbench.run.measure_group import measure_group
 from effbench.run.placement import narrowed
-from effbench.run.ranks import Rank, discover
+from effbench.run.ranks import Rank, discover, node_name
 from effbench.run.wire import Progress, encode
 
 __all__ = ["Outgoing", "main"]
@@ -49,7 +49,7 @@ class Outgoing:
 
     def __init__(self, folder: Path, rank: int) -> None:
         self.rank, self.trial = rank, ""
-        self._node = platform.node()
+        self._node = node_name(os.environ)
         self._notes = (folder / f"rank-{rank}.jsonl").open("ab", buffering=0)
         self._events: BinaryIO | None = (folder / "events.jsonl").open("ab", buffering=1 << 16) if rank == 0 else None
 
@@ -113,9 +113,10 @@ def _arguments(words: Sequence[str]) -> tuple[Path, Rank | None]:
 
 def _refused(folder: Path, why: str) -> int:
     """Say why this process does not know what it is: in the team's folder, or where that cannot be, on stderr."""
-    note = RankNote(time.monotonic_ns(), time.time_ns(), -1, "error", platform.node(), os.getpid(), detail=why[:600])
+    node = node_name(os.environ)
+    note = RankNote(time.monotonic_ns(), time.time_ns(), -1, "error", node, os.getpid(), detail=why[:600])
     with contextlib.suppress(OSError):
-        (folder / f"rank-x{platform.node()}-{os.getpid()}.jsonl").write_bytes(msgspec.json.encode(note) + b"\n")
+        (folder / f"rank-x{node}-{os.getpid()}.jsonl").write_bytes(msgspec.json.encode(note) + b"\n")
     sys.stderr.write(f"effbench.run.rank: {why}\n")
     return SiteError.exit_code
 
@@ -198,7 +199,7 @@ def _agree(spec: TeamSpec, rig: groups.GroupRig) -> None:
         "python": platform.python_version(),
         **groups.versions(rig.accelerator),
     }
-    told = rig.group.all_objects([platform.node(), mine])
+    told = rig.group.all_objects([node_name(os.environ), mine])
     difference = disagreement([(node, facts) for node, facts in told], spec.source_digest)
     if difference:
         raise SiteError(difference)

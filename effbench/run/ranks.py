@@ -1,12 +1,13 @@
 """Which rank is this process? One function with a fixed order of sources; sources that disagree are refused by name."""
 
+import platform
 from collections.abc import Callable, Mapping
 
 import msgspec
 
 from effbench.model.error import SiteError
 
-__all__ = ["Rank", "discover", "refuse_nested"]
+__all__ = ["Rank", "discover", "node_name", "refuse_nested"]
 
 
 class Rank(msgspec.Struct, frozen=True):
@@ -44,6 +45,11 @@ def discover(environment: Mapping[str, str], explicit: Rank | None = None) -> Ra
                 f"of {other.world_size}: start one torchrun per node (srun --ntasks-per-node=1) or none at all"
             )
     return first
+
+
+def node_name(environment: Mapping[str, str]) -> str:
+    """Return the node's name as its scheduler has it (Slurm's `SLURMD_NODENAME`), else its host name."""
+    return environment.get("SLURMD_NODENAME") or platform.node()
 
 
 def refuse_nested(environment: Mapping[str, str]) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import platform
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from effbench.model.event import Closed, Noted, Opened, Sample, Window
 from effbench.model.plan import Trial
 from effbench.model.team import RankNote, TeamSpec
 from effbench.run.blame import LAST, Blame, blame
+from effbench.run.ranks import node_name
 from effbench.run.wire import Progress, Ready, message
 
 __all__ = ["LAUNCHERS", "Team", "TeamAnswer", "launcher"]
@@ -72,7 +72,7 @@ class Team:
             SiteError: the launcher's engine is absent or refuses.
         """
         self._folder, self._spec = Path(job.folder), spec
-        self._idle, self._ours = idle, ours
+        self._idle, self._ours, self._here = idle, ours, node_name(environment)
         self._events = _Tail(self._folder / "events.jsonl")
         self._tails: dict[Path, _Tail] = {}
         self._notes: dict[int, list[RankNote]] = {}
@@ -144,7 +144,7 @@ class Team:
                     note = _NOTES.decode(line)
                 except (msgspec.DecodeError, ValueError):
                     continue
-                if not self._notes.get(note.rank) and note.node == platform.node():
+                if not self._notes.get(note.rank) and note.node == self._here:
                     self._ours(note.pid)
                 self._notes.setdefault(note.rank, []).append(note)
 
@@ -164,7 +164,7 @@ class Team:
             self._notes,
             self._spec.ranks,
             self._handle.rank_returncodes(),
-            {rank: _runs(notes[0].pid) for rank, notes in self._notes.items() if notes[0].node == platform.node()},
+            {rank: _runs(notes[0].pid) for rank, notes in self._notes.items() if notes[0].node == self._here},
             {rank: _last_line(self._folder / f"rank-{rank}.log") for rank in range(self._spec.ranks)},
             _complaint(self._handle.stderr_tail(4000)),
             time.monotonic() - self._began,
