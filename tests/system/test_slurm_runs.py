@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -70,7 +71,7 @@ def quiet(slurm: Sandbox) -> None:
     while time.monotonic() < end:
         queue = slurm.must("run", "squeue", "-h")
         mark = json.loads((slurm.folder / "ledger.json").read_text())["id"]
-        left = [words for words in _marked(mark) if "effbench" in words and "sandbox" not in words]
+        left = [words for words in _marked(mark) if re.search(r" -m effbench\b", words) and "sandbox" not in words]
         if not queue.strip() and not left:
             return
         time.sleep(0.5)
