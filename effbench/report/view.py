@@ -39,6 +39,10 @@ Document = TypeVar("Document", bound=msgspec.Struct)
 CAUSES = {"fail": "What failed", "undecided": "What is undecided", "not_rated": "What is not rated, and why"}
 
 
+UNMEASURED = "Absent: it was not measured."
+UNMEASURED_JOINED = 3
+
+
 class Cause(msgspec.Struct, frozen=True):
     """One thing that keeps the node from a plain pass."""
 
@@ -159,10 +163,20 @@ def _causes(grade: Grade | None, gates: list[ReasonView], domains: list[DomainVi
             if domain.outcome == outcome and not mine:
                 whole.append(Cause(domain.title, f"The domain reaches {domain.range_text} of the reference.", ""))
             rules += [(reason, f"{domain.title}: {title}") for reason, title in mine]
-        causes = whole + [Cause(title, rule.sentence, rule.next_step) for rule, title in rules]
+        causes = _joined(whole + [Cause(title, rule.sentence, rule.next_step) for rule, title in rules])
         if causes:
             groups.append(CauseGroup(CAUSES[outcome], *words.OUTCOMES[outcome][1:], list(dict.fromkeys(causes))))
     return groups
+
+
+def _joined(causes: list[Cause]) -> list[Cause]:
+    """Put what this run simply did not measure into one line: a list of it tells nothing that its names do not."""
+    unmeasured = [cause for cause in causes if cause.why == UNMEASURED]
+    if len(unmeasured) < UNMEASURED_JOINED:
+        return causes
+    names = "; ".join(cause.what for cause in unmeasured)
+    one = Cause("Not measured in this run", f"{names}.", "`effbench run node/quick` measures what the policy asks for.")
+    return [cause for cause in causes if cause.why != UNMEASURED] + [one]
 
 
 def _verdict(card: Scorecard, grade: Grade | None) -> tuple[str, str, str, str]:
