@@ -62,7 +62,8 @@ def _onto_node(environment: Mapping[str, str]) -> None:
     kept = slurm.own_environment(environment)
     step = ["srun", "--nodes=1-1", "--ntasks=1", "--overlap", "--cpu-bind=none", "--mpi=none", "--input=none"]
     options.say(f"on the first node of allocation {environment['SLURM_JOB_ID']}")
-    os.execvpe("srun", [*step, sys.executable, "-P", "-m", "effbench", *sys.argv[1:]], kept)
+    said = [*sys.argv[1:]] if "--launcher" in sys.argv else [*sys.argv[1:], "--launcher", "slurm"]
+    os.execvpe("srun", [*step, sys.executable, "-P", "-m", "effbench", *said], kept)
 
 
 def words(suite: str, given: Mapping[str, Any]) -> list[str]:

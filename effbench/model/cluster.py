@@ -1,4 +1,4 @@
-"""What many nodes' scorecards say together: each figure's distribution over the nodes, who stands out, who is missing."""
+"""What many nodes' scorecards say together: each figure's distribution, who stands out, who is missing."""
 
 from typing import Literal
 
@@ -37,8 +37,8 @@ class Outlier(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     """One figure of one node that stands out.
 
     Attributes:
-        ratio: the value over the median of the nodes. deviation: distance from the median in robust standard deviations,
-            positive when worse; absent when only the anchor speaks.
+        ratio: the value over the median of the nodes. deviation: distance from the median in robust standard
+            deviations, positive when worse; absent when only the anchor speaks.
         grounds: `spread` (far from the other nodes) and `anchor` (below what a healthy part keeps): one or both.
         share: of the anchor, where there is one. text: the same in one sentence.
         side: `worse`, or `better`: a figure too good is another part or a wrong measurement, and never ranked as slow.

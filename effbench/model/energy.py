@@ -1,4 +1,4 @@
-"""Power and energy with everything a reader needs to believe them: sensor, window, ledger, components of the interval."""
+"""Power and energy with what a reader needs to believe them: sensor, window, ledger, parts of the interval."""
 
 from typing import Literal
 

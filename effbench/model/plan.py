@@ -34,7 +34,7 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     Attributes:
         key: the metric's full key, for example `compute.gemm.bf16.m2048n2048k2048.flops`.
         of: what it is made of. `flop`, `hardware_flop`, `memory_bytes`, `link_bytes`, `payload_bytes`, `items`: that
-            work count over the step time. `time`: the step time. `p50`, `p99`: quantiles of the step time. `fact:NAME`: a figure
+            work count over the step time. `time`: the step time. `p50`, `p99`: its quantiles. `fact:NAME`: a figure
             the step reported. `fraction`: like `flop` over the peak, dimensionless (MFU); `hardware_fraction` (HFU).
         peak: the catalogue's dtype key for compute ceilings (`bf16`, `fp64_tensor`), `bandwidth` for memory
             ceilings, or absent when no ratio applies.

@@ -50,8 +50,8 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     `on` limits a workload to device classes; absent, it is planned on all of them.
     `procedure` replaces the suite's procedure for this workload. `rounds` bounds how many rounds it takes part in: a
-    soak of ten minutes is one unbroken window, not three. `counts` are the numbers of ranks of a workload whose scope is
-    wider than a device; absent, they are 1, 2, 4 ... up to all there are.
+    soak of ten minutes is one unbroken window, not three. `counts` are the numbers of ranks of a workload whose scope
+    is wider than a device; absent, they are 1, 2, 4 ... up to all there are.
     """
 
     id: str

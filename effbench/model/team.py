@@ -36,8 +36,8 @@ class TeamSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 class RankNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One line that a rank writes to `rank-<r>.jsonl`: where it is, so that a silent one can be named.
 
-    `phase`: `start`, `joined`, `agreed`, `trial`, `step`, `closed`, `error`, `end`. `t_ns` is monotonic on its own node,
-    `utc_ns` joins nodes.
+    `phase`: `start`, `joined`, `agreed`, `trial`, `step`, `closed`, `error`, `end`. `t_ns` is monotonic on its own
+    node, `utc_ns` joins nodes.
     """
 
     t_ns: int

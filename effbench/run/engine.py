@@ -27,6 +27,8 @@ from effbench.run.wire import Do, Hello, Progress
 REPORT_RESERVE_S = 8.0
 READY_DEADLINE_S = 90.0
 LOSSES_MAX = 3
+# A worker is not opened for less than this: nothing would be measured in it.
+OPEN_LEAST_S = 2.0
 # One soak per round: GPUs settle their clock and power in seconds, a CPU core in tenths of a second.
 SOAK_S = {"gpu": 5.0, "cpu": 1.0}
 SOAKED_MODES = ("sustained",)
@@ -136,7 +138,7 @@ class Engine:
         losses, soaked = 0, False
         left_out: list[str] = []
         while waiting and losses <= LOSSES_MAX:
-            if self._left_s() < planning.START_S[accelerator.kind]:
+            if self._left_s() < OPEN_LEAST_S:
                 left_out, waiting = [*left_out, *(t.id for t in waiting)], []
                 break
             stage = self._open(number, accelerator)

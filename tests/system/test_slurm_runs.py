@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.system.sandboxes import PYTHON, ROOT, Sandbox
 
 SUITES = Path(__file__).with_name("suites")
@@ -186,7 +184,6 @@ def test_after_a_requeue_finished_trials_are_not_repeated(slurm: Sandbox, tmp_pa
     quiet(slurm)
 
 
-@pytest.mark.xfail(reason="when Slurm ends the step because of a lost node, a survivor that it killed is blamed")
 def test_a_node_lost_in_the_middle_leaves_a_whole_record_that_names_it(slurm: Sandbox, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ("run", SUITES / "long-team.yaml", "--launcher", "slurm", "--nodes", "n[1-2]", "-o", run)

@@ -33,7 +33,7 @@ MISTAKES = {
     "6:23": "not finite",
     "6:91": "not finite",
     "10:22": "not finite",
-    "12:13": "there is no kernel 'gemmm'; did you mean gemm? valid: attention",
+    "12:13": "there is no kernel 'gemmm'; did you mean gemm? valid: at_once",
     "15:20": "'bf17' is not allowed here; did you mean bf16? valid: bf16, fp16, fp32, fp64, fp8, int8, tf32",
     "18:18": "'triadd' is not allowed here; did you mean triad? valid: copy, read, triad, write",
     "18:26": "stream has no parameter 'colour'; valid:",
