@@ -9,12 +9,12 @@ from typing import Any
 from effbench.catalog.metrics import DOMAINS, lookup, metrics
 from effbench.catalog.quantities import parse
 from effbench.catalog.shape import Mistake, choices, conclude, open_as, place
-from effbench.catalog.yaml import Where
+from effbench.catalog.yaml import Document, Where
 from effbench.model.digest import digest as digest_of
 from effbench.model.policy import Policy
 from effbench.model.unit import Unit
 
-__all__ = ["SCHEMA", "digest", "load_policy"]
+__all__ = ["SCHEMA", "digest", "examine", "load_policy"]
 
 SCHEMA = "effbench.policy/1"
 
@@ -25,6 +25,19 @@ def load_policy(path: Path | str) -> Policy:
     Raises:
         CatalogError: every mistake in the document, one line each: `file:line:column: what is wrong; valid: ...`.
     """
+    _, policy, problems = examine(path)
+    conclude(problems)
+    if policy is None:  # pragma: no cover - conclude has raised
+        raise AssertionError("a policy without problems was not decoded")
+    return policy
+
+
+def examine(path: Path | str) -> tuple[Document, Policy | None, list[str]]:
+    """Return the document, its policy (None where it cannot be one), and every mistake, in the order of the lines.
+
+    Raises:
+        CatalogError: the file cannot be read as one mapping, or says that it is no policy.
+    """
     document, policy, problems = open_as(str(path), Policy, SCHEMA)
     found = [*_ladder(document.value), *_dates(document.value)]
     for section in ("gpu", "cpu"):
@@ -32,10 +45,8 @@ def load_policy(path: Path | str) -> Policy:
     own = place(document, found)
     places = {_place(problem) for problem in own}
     # A struct's own sentence about a place gives way to the more exact one found here.
-    conclude(sorted({*own, *(p for p in problems if _place(p) not in places)}, key=_place))
-    if policy is None:  # pragma: no cover - conclude has raised
-        raise AssertionError("a policy without problems was not decoded")
-    return policy
+    problems = sorted({*own, *(p for p in problems if _place(p) not in places)}, key=_place)
+    return document, policy, problems
 
 
 def digest(policy: Policy) -> str:
@@ -67,10 +78,11 @@ def _ladder(value: dict[str, Any]) -> Iterator[Mistake]:
         elif share is not None and before is not None and share >= before:
             yield Mistake(where, f"{grade} asks for {text}, which is not below the grade before it; best grade first")
         before = share if share is not None else before
-    for name in ("pass_grade", "provisional_cap"):
-        grade = value.get(name)
-        if isinstance(grade, str) and grade not in ladder:
-            yield Mistake((name,), f"{grade!r} is not a grade of the ladder{choices(grade, ladder)}")
+    for name, usual in (("pass_grade", "C"), ("provisional_cap", "B")):
+        grade = value.get(name, usual)
+        if isinstance(grade, str) and ladder and grade not in ladder:
+            where = (name,) if name in value else ("ladder",)
+            yield Mistake(where, f"{grade!r} is not a grade of the ladder{choices(grade, ladder)}")
     if value.get("fail_grade") in ladder:
         yield Mistake(("fail_grade",), f"{value['fail_grade']!r} is on the ladder; below it there is no share to meet")
 

@@ -11,10 +11,12 @@ from effbench.model.error import EffbenchError
 
 COMMANDS = {
     "run": "Measure this node, score it, grade it, and write the scorecard.",
+    "qualify": "Qualify this node by a recipe: suite, policy and budget, one verdict, one exit code.",
     "plan": "Show what a run would do, in what order and how long; measure nothing.",
     "score": "Turn a stored record into its scorecard again.",
     "grade": "Grade a stored run or scorecard under a policy.",
     "report": "Render a stored run or scorecard in any format.",
+    "policy": "Check the rules of a policy: unknown metrics, wrong units, thresholds out of reach.",
     "replay": "Rebuild the record and every artefact from a journal, byte for byte.",
     "compare": "Compare two runs metric by metric: worse, same, better or undecided.",
     "project": "Say what models of a scaling run give for a number of ranks not measured.",
