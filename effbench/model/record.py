@@ -43,6 +43,27 @@ class Round(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     facts: dict[str, float] = {}
 
 
+class Soak(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How one long unbroken window went, batches under a thermal or hardware slowdown included.
+
+    `step_s`, `interval`: one repetition in the last third, s. `movement` with its 95 % ends: how far the step time
+    moved from start to end, relative, positive when it got slower. `variation`: standard deviation of the batches over
+    their mean. `p5_over_p50`: speed of the slowest twentieth of the batches over the median speed. `throttle_share`:
+    share of the telemetry readings under such a slowdown; absent where the device gives no reasons. `window_s`: its
+    length. Of several rounds, each figure but the first two is the worst.
+    """
+
+    step_s: Quantity
+    interval: Interval
+    window_s: float
+    movement: float
+    movement_low: float
+    movement_high: float
+    variation: float
+    p5_over_p50: float
+    throttle_share: float | None = None
+
+
 class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One trial over all its rounds.
 
@@ -62,6 +83,7 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     n_accepted: int = 0
     n_rejected: int = 0
     drift: float | None = None
+    soak: Soak | None = None
     energy: Energy | None = None
     power_w: PowerSpread | None = None
     temperature_max_degc: float | None = None

@@ -14,6 +14,7 @@ from effbench.model.quantity import Interval, Quantity
 from effbench.model.record import ClockSpread, Measurement, PowerSpread, Round, Status
 from effbench.model.suite import DeviceClass
 from effbench.model.unit import Unit
+from effbench.run.soak import THROTTLED, soak
 from effbench.run.windows import EDGE_NS, Readings, around, of_sample
 from effbench.stats.drift import drift
 from effbench.stats.interval import estimate
@@ -64,7 +65,10 @@ def measurement(trial: Trial, kind: DeviceClass, takes: Sequence[Take], readings
         texts=next((t.closed.texts for t in reversed(takes) if t.closed and t.closed.texts), {}),
         findings=findings,
     )
-    return _timed(result, trial, kind, usable) if usable else result
+    if not usable:
+        return result
+    went = [(t.samples, _telemetry(device, [t], readings)) for t in usable]
+    return msgspec.structs.replace(_timed(result, trial, kind, usable), soak=soak(trial.procedure, kind, went))
 
 
 def _timed(result: Measurement, trial: Trial, kind: DeviceClass, usable: Sequence[Take]) -> Measurement:
@@ -112,7 +116,7 @@ def _screened(take: Take, trial: Trial, device: str, readings: Readings) -> Take
         points = readings.within(of_sample(device, sample), EDGE_NS)
         hard = any((p.reasons or 0) & (HARDWARE | THERMAL) for p in points)
         if hard and sample.accepted:
-            sample = msgspec.structs.replace(sample, accepted=False, reason="throttled")
+            sample = msgspec.structs.replace(sample, accepted=False, reason=THROTTLED)
         samples.append(sample)
     return msgspec.structs.replace(take, samples=samples)
 
@@ -130,7 +134,7 @@ def _status(trial: Trial, takes: Sequence[Take], usable: Sequence[Take], suspect
     for take in takes:
         if take.closed is not None and take.closed.status in ("failed", "lost"):
             return "failed", take.closed.detail
-    throttled = sum(s.reason == "throttled" for t in takes for s in t.samples)
+    throttled = sum(s.reason == THROTTLED for t in takes for s in t.samples)
     if throttled and trial.procedure.throttle == "fail":
         return "failed", f"{throttled} samples were taken under a thermal or hardware slowdown"
     if not usable:

@@ -21,6 +21,7 @@ from effbench.score.economics import economics
 from effbench.score.power import power
 from effbench.score.quality import to_quality
 from effbench.score.scaling import scaling
+from effbench.score.stability import settled, steadiness
 from effbench.score.waterfall import many_devices, of_teams, waterfall
 
 READ_BANDWIDTH = "memory.stream.read.bandwidth"
@@ -36,7 +37,8 @@ def score(record: Record, facts: SiteFacts | None = None) -> Scorecard:
         findings += [f for f in measurement.findings if f not in findings]
     derived = _derived(record, findings)
     headlines = _headlines(derived)
-    per_device = _with_shares([*derived, *headlines], findings)
+    per_device = _with_shares([*derived, *headlines, *settled(record, findings)], findings)
+    per_device += steadiness(record, per_device)
     per_device += _checked_power(record, per_device)
     per_device += to_quality(record, findings)
     teams, view = scaling(record, findings)
