@@ -7,16 +7,9 @@ from typing import Any
 import click
 
 from effbench import api
-from effbench.cli import options, slurm_options, slurm_run
-from effbench.cli.display import LiveDisplay, PlainDisplay
-from effbench.cli.main import INTERRUPTED
-from effbench.model.error import OutputError
-from effbench.model.grade import EXIT_CODES, Grade
+from effbench.cli import measured, options, slurm_options, slurm_run
 from effbench.model.plan import Plan
-from effbench.model.policy import Policy
 from effbench.model.record import Record
-from effbench.model.scorecard import Scorecard
-from effbench.run.engine import Options, environment_for_children
 from effbench.run.recording import Recording
 from effbench.run.site import Site
 
@@ -35,7 +28,7 @@ DEFAULT_SUITE = "node/quick"
 @click.option("--replay", type=click.Path(path_type=Path, exists=True), metavar="RUN", help="Play a recorded run back.")
 @click.option(
     "--launcher",
-    type=click.Choice(["inline", "torchrun", "slurm"]),
+    type=measured.LAUNCHERS,
     help="What starts trials of several ranks; absent, slurm in an allocation of several nodes, else torchrun.",
 )
 @slurm_options.slurm_options
@@ -73,7 +66,8 @@ def command(
     placed = slurm_run.placed(launcher, slurm)
     if placed.submitted:
         return slurm_run.submitted(placed, suite or DEFAULT_SUITE, extra, rules)
-    facts = api.load_site(site) if site is not None else None
+    if site is not None:
+        api.load_site(site)  # its mistakes are told before anything is measured
     folder, earlier = _begun(resume, folder)
     recording = api.recording(replay) if replay is not None else None
     asked = api.load_suite(_suite(suite, earlier, recording), extra)
@@ -82,33 +76,10 @@ def command(
     seen = api.recorded_site(recording) if recording else api.look(options.environment(), fake, device)
     todo = _joined(earlier, api.plan(asked, seen, device, only, placed.nodes), seen)
     allowed_s = api.budget(todo, budget)
-    api.checked_launch(todo, placed.launcher, options.environment())
-    if folder is None:
-        folder = api.checked_folder(api.folder_for(Path("reports/runs"), todo, seen.inventory.node))
-    if site is not None:
-        api.keep_site(folder, site)
-    calibrate = api.calibration(facts or api.site_of(folder), seen.inventory)
-    children, by = environment_for_children(options.environment()), placed.launcher
-    settings = Options(children, allowed_s, api.tool(), recording=recording, calibrate=calibrate, launcher=by)
-    return _measured(todo, seen, folder, settings, _done(earlier), rules, as_json)
-
-
-def _measured(
-    todo: Plan, seen: Site, folder: Path, settings: Options, done: api.Done, rules: Policy, as_json: bool
-) -> int:
-    """Run the plan, write and show everything, and return the exit code."""
-    shown = LiveDisplay() if options.watched() else PlainDisplay()
-    try:
-        record, outcome = api.run(todo, seen.inventory, folder, shown, settings, done)
-        shown.end()
-        card, verdict = _artefacts(folder, record, rules)
-    except KeyboardInterrupt:
-        options.say(f"effbench: what was measured is in {folder}; `effbench replay {folder}` makes its reports")
-        raise
-    finally:
-        shown.end()
-    _present(card, verdict, record, folder, as_json)
-    return INTERRUPTED if outcome == "interrupted" else EXIT_CODES[verdict.verdict]
+    work = measured.job(
+        todo, seen, folder, allowed_s, placed.launcher, rules, site, recording=recording, done=_done(earlier)
+    )
+    return measured.present(measured.measured(work), work.folder, as_json)
 
 
 def _joined(earlier: Record | None, todo: Plan, site: Site) -> Plan:
@@ -141,25 +112,3 @@ def _suite(asked: str | None, earlier: Record | None, recording: Recording | Non
     if earlier is not None:
         return earlier.plan.suite
     return recording.suite if recording is not None else DEFAULT_SUITE
-
-
-def _artefacts(folder: Path, record: Record, rules: Policy) -> tuple[Scorecard, Grade]:
-    try:
-        return api.artefacts(folder, record, rules)
-    except OutputError as error:
-        step = f"the journal is whole: make room, then `effbench replay {folder}` (or `-o DIR`) writes all of them"
-        raise OutputError(f"{error}; {step}") from error
-
-
-def _present(card: Scorecard, verdict: Grade, record: Record, folder: Path, as_json: bool) -> None:
-    if as_json:
-        import msgspec
-
-        document = {**msgspec.to_builtins(card), "grade": msgspec.to_builtins(verdict), "run_dir": str(folder)}
-        options.emit_json(document)
-        return
-    from effbench.report import terminal
-
-    options.emit(terminal.text(card, verdict, record, options.terminal_width(), options.color()))
-    options.emit(f"Report: {folder / 'report.html'}\nRun:    {folder}")
-    options.emit(f"Verdict: {verdict.verdict}, exit code {EXIT_CODES[verdict.verdict]}")
