@@ -6,11 +6,12 @@ import click
 
 from effbench import api, kernels, resources
 from effbench.catalog import metrics, parts
+from effbench.catalog.recipes import load_recipe
 from effbench.cli import options
 from effbench.model.record import USABLE
 from effbench.store import documents
 
-KINDS = ("runs", "suites", "kernels", "devices", "policies", "metrics", "accelerators")
+KINDS = ("runs", "suites", "kernels", "devices", "policies", "recipes", "metrics", "accelerators")
 
 
 @click.command("list")
@@ -19,7 +20,7 @@ KINDS = ("runs", "suites", "kernels", "devices", "policies", "metrics", "acceler
 @options.workloads_option
 @options.json_option
 def command(kind: str, root: Path, workloads: Path | None, as_json: bool) -> int:
-    """List runs (default), suites, kernels, devices, policies, metrics or accelerators."""
+    """List runs (default), suites, kernels, devices, policies, recipes, metrics or accelerators."""
     rows = _rows(kind, root, options.search_path(workloads))
     if as_json:
         options.emit_json([{"name": name, "about": about} for name, about in rows])
@@ -39,6 +40,10 @@ def _rows(kind: str, root: Path, extra: list[Path]) -> list[tuple[str, str]]:
         return [(name, api.load_suite(name, extra).purpose) for name in resources.names("workloads", extra)]
     if kind == "policies":
         return [(name, api.load_policy(name, extra).purpose) for name in resources.names("policies", extra)]
+    if kind == "recipes":
+        files = {name: resources.find("recipes", name, extra) for name in resources.names("recipes", extra)}
+        own = {name: file for name, file in files.items() if b"effbench.recipe/" in file.read_bytes()}
+        return [(name, load_recipe(file).purpose) for name, file in own.items()]
     if kind == "kernels":
         return [(name, (kernels.load(name).__doc__ or "").split("\n")[0]) for name in kernels.names()]
     if kind == "metrics":

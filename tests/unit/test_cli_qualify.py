@@ -164,7 +164,7 @@ def test_an_interruption_is_130_and_takes_no_further_look(tmp_path: Path, monkey
     assert (told(tmp_path)["stopped"], len(told(tmp_path)["looks"])) == ("interrupted", 1)
 
 
-def test_simulated_evidence_is_not_rated_by_a_shipped_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_simulated_evidence_is_not_rated_by_a_shipped_policy(tmp_path: Path) -> None:
     recipe(tmp_path, "1 TB/s")
     text = (tmp_path / "site.yaml").read_text()
     (tmp_path / "site.yaml").write_text(text.replace("lenient.yaml", "node-2026"))
@@ -193,6 +193,14 @@ def test_mistakes_are_told_before_anything_is_measured(tmp_path: Path, old: str,
 def test_an_unknown_recipe_names_the_known_ones(tmp_path: Path) -> None:
     done = call("qualify", "node-quik", "--fake", FAKE, "-o", tmp_path / "r")
     assert done.code == 2 and "Did you mean node-quick?" in done.err and "node-full" in done.err
+
+
+def test_recipes_are_listed_and_suites_in_the_same_folder_are_not_taken_for_one(tmp_path: Path) -> None:
+    recipe(tmp_path, "1 TB/s")
+    done = call("list", "recipes", "--workloads", tmp_path, "--json")
+    assert done.code == 0, done.said
+    assert {"site", "node-quick", "node-full"} <= {row["name"] for row in done.document}
+    assert not {"tiny", "lenient"} & {row["name"] for row in done.document}
 
 
 def test_slurm_outside_of_an_allocation_is_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
