@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from effbench.catalog.metrics import DOMAINS, lookup, metrics
+from effbench.catalog.metrics import BASELINE_SUFFIX, DOMAINS, REFERENCE_SUFFIX, lookup, metrics
 from effbench.catalog.quantities import parse
 from effbench.catalog.shape import Mistake, choices, conclude, open_as, place
 from effbench.catalog.yaml import Document, Where
@@ -17,6 +17,9 @@ from effbench.model.unit import Unit
 __all__ = ["SCHEMA", "digest", "examine", "load_policy"]
 
 SCHEMA = "effbench.policy/1"
+
+# What grades rest on: what healthy parts reach, or what earlier runs did. The second never stands without the first.
+ABSOLUTE, RELATIVE = ".fraction_of_reference", ".fraction_of_baseline"
 
 
 def load_policy(path: Path | str) -> Policy:
@@ -112,6 +115,7 @@ def _section(section: Any, where: Where) -> Iterator[Mistake]:
         return
     for number, gate in enumerate(_items(section, "gates")):
         yield from _gate(gate, (*where, "gates", number))
+    yield from _anchor(section, where)
     seen: set[str] = set()
     for number, domain in enumerate(_items(section, "domains")):
         at: Where = (*where, "domains", number)
@@ -125,6 +129,21 @@ def _section(section: Any, where: Where) -> Iterator[Mistake]:
         yield from _weight(domain, at)
         for rank, rule in enumerate(_items(domain, "metrics")):
             yield from _rule(rule, name, (*at, "metrics", rank))
+
+
+def _anchor(section: dict[str, Any], where: Where) -> Iterator[Mistake]:
+    """Shares of a baseline alone would let a fleet that is slow as a whole define what is normal."""
+    gates = [g for g in _items(section, "gates") if str(g.get("metric")).endswith(ABSOLUTE)]
+    anchored = {str(g.get("metric")).split(".")[0] for g in gates if g.get("on_missing") != "ignore"}
+    for number, domain in enumerate(_items(section, "domains")):
+        lists = [rule.get("any_of") for rule in _items(domain, "metrics")]
+        keys = [key for keys in lists if isinstance(keys, list) for key in keys if isinstance(key, str)]
+        if not any(key.endswith(RELATIVE) for key in keys):
+            continue
+        if not anchored or (domain.get("critical") is True and domain.get("name") not in anchored):
+            which = "its" if domain.get("critical") is True else "a critical domain's"
+            text = f"{domain.get('name')} rests on a baseline alone; add a gate on one of {which} ...{ABSOLUTE}"
+            yield Mistake((*where, "domains", number), text)
 
 
 def _items(mapping: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -159,8 +178,9 @@ def _rule(rule: dict[str, Any], domain: Any, where: Where) -> Iterator[Mistake]:
         row = lookup(key)
         if row is None:
             yield _unknown(key, at)
-        elif not key.endswith(".fraction_of_reference"):
-            yield Mistake(at, f"{key} is no share of a reference, and grades are; write ...fraction_of_reference")
+        elif not key.endswith((REFERENCE_SUFFIX, BASELINE_SUFFIX)):
+            wanted = "...fraction_of_reference or ...fraction_of_baseline"
+            yield Mistake(at, f"{key} is no share of a reference, and grades are; write {wanted}")
         elif row.domain != domain:
             yield Mistake(at, f"{key} belongs to the domain {row.domain}, not {domain}")
 

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from effbench.catalog.metrics import lookup
 from effbench.grade.gates import compare, ends
 from effbench.grade.ladder import Ladder
+from effbench.grade.yardsticks import untrusted, yardsticks
 from effbench.model.grade import DomainGrade, Reason, Verdict
 from effbench.model.policy import DomainRule, MetricRule, Policy
 from effbench.model.record import USABLE
 from effbench.model.scorecard import Metric
+
+NO_REFERENCE = "the catalogue has no reference for this part"
 
 
 def domain(rule: DomainRule, metrics: Sequence[Metric], ladder: Ladder, policy: Policy) -> DomainGrade:
@@ -26,7 +29,7 @@ def domain(rule: DomainRule, metrics: Sequence[Metric], ladder: Ladder, policy: 
             if wanted.required:
                 reasons.append(_missing(wanted, metrics))
             continue
-        reasons.append(_reason(metric, ladder))
+        reasons.append(_reason(metric, ladder, metrics))
         low, high = ends(metric)
         shares.append((wanted.weight, _clamped(low), _clamped(metric.quantity.value), _clamped(high)))
     missing = any(r.outcome == "not_rated" and r.observed is None for r in reasons)
@@ -87,20 +90,29 @@ def _missing(rule: MetricRule, metrics: Sequence[Metric]) -> Reason:
     found = [m for m in metrics if m.key in rule.any_of and m.device is None]
     if found and found[0].status not in USABLE:
         why = f"it is {found[0].status}"
-    elif found and found[0].interval is None:
-        why = "its interval reaches zero or is unknown, so it has no pessimistic end"
     elif found:
-        why = "its reference is of low confidence, which is shown and never graded"
+        why = untrusted(found[0]) or "it has no interval or nothing that it is a share of"
     elif any(m.key.startswith(key.rsplit(".", 1)[0] + ".") for m in metrics):
-        why = "the figure was measured, but the catalogue has no reference for this part"
+        none = "no baseline was given that has it by the same trials"
+        why = f"the figure was measured, but {none if _of_baseline(key) else NO_REFERENCE}"
     else:
         why = "it was not measured"
     alternatives = " (or " + ", ".join(rule.any_of[1:]) + ")" if len(rule.any_of) > 1 else ""
     text = f"{key}{alternatives} is absent: {why}"
-    return Reason(key, "not_rated", text, row.when_low if row else "")
+    return Reason(
+        key,
+        "not_rated",
+        text,
+        row.when_low if row else "",
+        yardsticks=yardsticks(found[0].key if found else key, metrics),
+    )
 
 
-def _reason(metric: Metric, ladder: Ladder) -> Reason:
+def _of_baseline(key: str) -> bool:
+    return key.endswith(".fraction_of_baseline")
+
+
+def _reason(metric: Metric, ladder: Ladder, metrics: Sequence[Metric]) -> Reason:
     low, high = ends(metric)
     outcome = compare(low, high, ladder.pass_share, lower_is_better=False)
     suspect = metric.status == "suspect"
@@ -109,7 +121,9 @@ def _reason(metric: Metric, ladder: Ladder) -> Reason:
     row = lookup(metric.key)
     ceiling = metric.ceiling
     assert ceiling is not None
-    kind = "provisional reference" if ceiling.provisional else "reference"
+    kind = "baseline" if _of_baseline(metric.key) else "reference"
+    if ceiling.provisional:
+        kind = f"provisional {kind}" if kind == "reference" else "baseline, whose anchor is provisional"
     text = (
         f"{metric.key} is {metric.quantity.value:.3f} of the {kind}, at least {low:.3f}; required {ladder.pass_share}"
     )
@@ -127,4 +141,5 @@ def _reason(metric: Metric, ladder: Ladder) -> Reason:
         margin=low / ladder.pass_share - 1,
         provisional=ceiling.provisional,
         suspect=suspect,
+        yardsticks=yardsticks(metric.key, metrics),
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from effbench.catalog.metrics import lookup
 from effbench.catalog.quantities import parse
+from effbench.grade.yardsticks import untrusted, yardsticks
 from effbench.model.grade import Reason, Verdict
 from effbench.model.policy import GateRule
 from effbench.model.record import USABLE
@@ -22,6 +23,18 @@ def gate(rule: GateRule, metrics: Sequence[Metric]) -> Reason | None:
         state = "missing" if metric is None else metric.status
         text = f"{rule.metric} is {state}: without this evidence there is no rating"
         return Reason(rule.metric, "not_rated", text, row.when_low if row else "", threshold=threshold, unit=unit)
+    doubt = untrusted(metric)
+    if doubt:
+        text = f"{rule.metric} cannot be judged: {doubt}"
+        return Reason(
+            rule.metric,
+            "not_rated",
+            text,
+            row.when_low if row else "",
+            threshold=threshold,
+            unit=unit,
+            yardsticks=yardsticks(rule.metric, metrics),
+        )
     low, high = ends(metric)
     pessimistic, optimistic = (high, low) if metric.better == "lower" else (low, high)
     outcome = compare(pessimistic, optimistic, threshold, metric.better == "lower")
@@ -44,6 +57,7 @@ def gate(rule: GateRule, metrics: Sequence[Metric]) -> Reason | None:
         margin=margin(pessimistic, threshold, metric.better == "lower"),
         unit=metric.quantity.unit,
         suspect=suspect,
+        yardsticks=yardsticks(rule.metric, metrics),
     )
 
 

@@ -42,6 +42,7 @@ def grade(card: Scorecard, policy: Policy) -> Grade:
         decided_at=card.ended_at or card.started_at,
         grade=letter,
         rated_until=_until(card, policy) if verdict == "pass" else None,
+        rerate_on=policy.rerate_on if verdict == "pass" else [],
         reasons=doubts,
     )
 
@@ -63,7 +64,9 @@ def _doubts(card: Scorecard, policy: Policy) -> list[str]:
         )
     if card.outcome in ("interrupted", "truncated", "abandoned"):
         doubts.append(f"the run was {card.outcome}, so its evidence is incomplete")
-    if card.coverage < float(policy.coverage_min):
+    if card.imported:
+        doubts.append(f"the figures were imported from {card.imported}, and effbench measured none of them")
+    elif card.coverage < float(policy.coverage_min):
         doubts.append(f"only {card.coverage:.0%} of the planned trials gave a figure, required {policy.coverage_min}")
     return doubts
 

@@ -6,9 +6,11 @@ import msgspec
 
 from effbench.model.quantity import finite
 
+Change = Literal["driver", "firmware", "vbios", "topology"]
+
 
 class MetricRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One metric that counts towards a domain, by its share of the reference.
+    """One metric that counts towards a domain, by its share of the reference or of a baseline.
 
     `any_of` lists alternatives in order of preference (`fp32` or `tf32`); the first that was measured counts.
     """
@@ -51,7 +53,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
     `pass_grade` is the least grade that passes; `provisional_cap` is the best grade a domain can reach when it rests
     on provisional references; `above_worst_critical` is how many grades the overall may exceed the worst critical
-    domain by.
+    domain by. A rating ends after `rated_for_days`, and with any change of what `rerate_on` names.
     """
 
     schema: Literal["effbench.policy/1"]
@@ -70,6 +72,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     coverage_min: str = "1"
     accepts_simulated: bool = False
     rated_for_days: int = 30
+    rerate_on: list[Change] = []
 
     def __post_init__(self) -> None:
         finite("Policy", **{name: float(share) for name, share in self.ladder.items()})

@@ -67,6 +67,7 @@ class Scorecard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     """The whole vector. `subject` is `device` when the run covered fewer devices than the driver lists.
 
     Of a cluster, `node` is the campaign's name, every metric is the median over the nodes, and `cluster` says the rest.
+    `imported` names the format when another tool measured: such a scorecard never passes.
     """
 
     schema: Literal["effbench.scorecard/1"]
@@ -88,3 +89,4 @@ class Scorecard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     ended_at: str = ""
     scaling: ScalingView | None = None
     cluster: Cluster | None = None
+    imported: str = ""

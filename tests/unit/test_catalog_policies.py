@@ -114,3 +114,34 @@ def test_all_mistakes_come_at_once(load: Any) -> None:
         .replace("name: compute", "name: x")
     )
     assert len(problems(load, text)) >= 3
+
+
+RELATIVE = GOOD.replace(
+    "compute.gemm.bf16.fraction_of_reference], weight: 2", "compute.gemm.bf16.fraction_of_baseline]"
+)
+ANCHOR = "    - {metric: compute.gemm.bf16.fraction_of_reference, threshold: '0.75'}\n"
+
+
+def test_a_baseline_needs_an_absolute_anchor(load: Any) -> None:
+    assert any(p.startswith("14:7: compute rests on a baseline alone") for p in problems(load, RELATIVE))
+    gated = RELATIVE.replace("  domains:\n", ANCHOR + "  domains:\n", 1)
+    assert load(gated).gpu.domains[0].metrics[0].any_of == ["compute.gemm.bf16.fraction_of_baseline"]
+
+
+def test_an_anchor_that_may_be_missing_or_is_of_another_domain_is_none(load: Any) -> None:
+    critical = RELATIVE.replace("name: compute\n", "name: compute\n      critical: true\n")
+    ignoring = ANCHOR.replace("}", ", on_missing: ignore}")
+    other = ANCHOR.replace("compute.gemm.bf16", "memory.stream.triad")
+    for gate in (ignoring, other):
+        found = problems(load, critical.replace("  domains:\n", gate + "  domains:\n", 1))
+        assert any("rests on a baseline alone" in problem for problem in found)
+
+
+def test_the_usual_grades_must_be_on_the_ladder_too(load: Any) -> None:
+    without = GOOD.replace("provisional_cap: C\n", "")
+    assert any("'B' is not a grade of the ladder" in problem for problem in problems(load, without))
+
+
+def test_what_ends_a_rating_is_chosen_from_a_list(load: Any) -> None:
+    assert load("rerate_on: [driver, vbios]\n" + GOOD).rerate_on == ["driver", "vbios"]
+    assert any("rerate" in p or "moon" in p for p in problems(load, "rerate_on: [moon]\n" + GOOD))

@@ -217,3 +217,74 @@ def test_a_share_without_an_interval_is_not_rated() -> None:
     verdict = grade(card(share(COMPUTE, 0.99, interval=None), share(MEMORY, 0.99)), POLICY)
     assert verdict.verdict == "not_rated"
     assert "no pessimistic end" in verdict.summary
+
+
+SHARE_GATE = GateRule(MEMORY, "0.75")
+GATED = msgspec.structs.replace(POLICY, cpu=Section([SHARE_GATE], SECTION.domains[:1]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "pass"),
+        ({"interval": None}, "not_rated"),
+        ({"ceiling": None}, "not_rated"),
+        ({"ceiling": Ceiling(1.0, Unit.ONE, "hearsay", "2026-11-21", confidence="low")}, "not_rated"),
+        ({"status": "invalid"}, "not_rated"),
+    ],
+)
+def test_a_gate_on_a_share_needs_an_interval_and_a_trusted_reference(changes: dict, expected: str) -> None:
+    assert grade(card(share(COMPUTE, 0.99), share(MEMORY, 0.99, **changes)), GATED).verdict == expected
+
+
+HISTORY = "compute.gemm.fp32.fraction_of_baseline"
+AGAINST_BASELINE = msgspec.structs.replace(
+    POLICY,
+    ladder={"S": "0.99", "A": "0.97", "B": "0.95", "C": "0.90"},
+    cpu=Section([GateRule(COMPUTE, "0.75")], [DomainRule("compute", [MetricRule([HISTORY])], critical=True)]),
+)
+
+
+@pytest.mark.parametrize(
+    ("history", "absolute", "expected"),
+    [(1.0, 0.95, "pass"), (0.7, 0.95, "fail"), (1.0, 0.5, "fail"), (1.0, None, "not_rated"), (None, 0.95, "not_rated")],
+    ids=["healthy", "slower than before", "the whole fleet at half speed", "no anchor", "no baseline"],
+)
+def test_a_baseline_cannot_define_normal_alone(history: float | None, absolute: float | None, expected: str) -> None:
+    metrics = [share(HISTORY, history)] if history is not None else []
+    metrics += [share(COMPUTE, absolute)] if absolute is not None else []
+    verdict = grade(card(*metrics), AGAINST_BASELINE)
+    assert verdict.verdict == expected
+    if expected == "not_rated":
+        assert "fraction_of" in verdict.summary
+
+
+def test_every_yardstick_stands_beside_each_figure() -> None:
+    peak = share("compute.gemm.fp32.fraction_at_held_clock", 0.61)
+    verdict = grade(card(peak, share(COMPUTE, 0.97), share(HISTORY, 1.02)), AGAINST_BASELINE)
+    expected = [("peak", 0.61), ("reference", 0.97), ("baseline", 1.02)]
+    for reason in (verdict.gates[0], verdict.domains[0].reasons[0]):
+        assert [(y.kind, y.share) for y in reason.yardsticks] == expected
+    assert all(y.low is not None and y.low < (y.share or 0) and y.source for y in verdict.gates[0].yardsticks)
+
+
+def test_a_yardstick_that_is_not_there_says_why() -> None:
+    verdict = grade(card(share(COMPUTE, 0.99), share(MEMORY, 0.99)), POLICY)
+    peak, reference, baseline = verdict.domains[0].reasons[0].yardsticks
+    assert reference.share == 0.99 and peak.share is None and baseline.share is None
+    assert "no rated peak" in peak.absent and "none was given" in baseline.absent
+    assert verdict.gates == [] or all(not r.yardsticks for r in verdict.gates), "a count is held against nothing"
+
+
+def test_a_rating_names_what_ends_it() -> None:
+    policy = msgspec.structs.replace(POLICY, rerate_on=["driver", "vbios"])
+    good = grade(card(share(COMPUTE, 0.99), share(MEMORY, 0.99)), policy)
+    assert good.rerate_on == ["driver", "vbios"]
+    assert grade(card(share(COMPUTE, 0.5), share(MEMORY, 0.99)), policy).rerate_on == []
+
+
+def test_few_rounds_buy_no_top_grade() -> None:
+    """The same medians with the wide interval of two rounds and the narrow one of many."""
+    few = grade(card(share(COMPUTE, 0.99, 0.04), share(MEMORY, 0.99, 0.04)), POLICY)
+    many = grade(card(share(COMPUTE, 0.99, 0.01), share(MEMORY, 0.99, 0.01)), POLICY)
+    assert (few.grade, many.grade) == ("A", "S")
