@@ -6,7 +6,9 @@ import click
 
 from effbench import api
 from effbench.cli import options
+from effbench.cli.import_command import grade_import
 from effbench.model.grade import EXIT_CODES
+from effbench.store.imports import is_import
 
 
 @click.command("grade")
@@ -16,8 +18,11 @@ from effbench.model.grade import EXIT_CODES
 @options.json_option
 def command(run: Path, policy: str, site: Path | None, as_json: bool) -> int:
     """Grade RUN (a run folder, its record.json, or a scorecard.json) and exit with the verdict's code."""
+    rules = api.load_policy(policy, options.search_path(None))
+    if is_import(run):
+        return grade_import(run, rules, as_json)
     card, _ = api.card_of(run, api.load_site(site) if site else None)
-    verdict = api.grade(card, api.load_policy(policy, options.search_path(None)))
+    verdict = api.grade(card, rules)
     if as_json:
         options.emit_json(verdict)
     else:

@@ -27,6 +27,7 @@ COMMANDS = {
     "selftest": "Measure a known truth, or what the power sensors really do.",
     "energy": "Run a command of yours and say what energy every device took meanwhile.",
     "meter": "Copy a run and add a wall meter's log to it.",
+    "import": "Read what other tools measured (SuperBench, DCGM, gpu-fryer, nccl-tests, nvbandwidth).",
     "render": "Print a manifest by which another engine runs a suite (kubernetes).",
     "redact": "Copy a run with names, serials and paths replaced by salted hashes.",
 }

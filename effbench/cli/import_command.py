@@ -1,0 +1,111 @@
+"""`effbench import`: what other tools measured, read into one record per node; never rated as if measured here."""
+
+from pathlib import Path
+
+import click
+
+from effbench.cli import options
+from effbench.model.grade import EXIT_CODES, PRECEDENCE, Grade, Verdict
+from effbench.model.imported import ImportedNode, ImportSummary
+from effbench.model.policy import Policy
+
+SHOWN = 20
+
+
+@click.command("import")
+@click.argument("format_name", metavar="FORMAT")
+@click.argument("files", metavar="FILE...", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR")
+@click.option("--accelerator", metavar="NAME", help="Which part this is: a row of `effbench list accelerators`.")
+@click.option("--node", metavar="NAME", help="The node's name, for one file that does not say whose it is.")
+@options.json_option
+def command(
+    format_name: str, files: tuple[Path, ...], output: Path, accelerator: str | None, node: str | None, as_json: bool
+) -> int:
+    """Read FILEs of FORMAT (superbench, dcgm, gpu-fryer, nccl-tests, nvbandwidth) into DIR: records.jsonl, import.json.
+
+    Says who stands out among the nodes, what is missing or no number, and which part of the files could not be read.
+    Nothing imported is rated: a figure of another tool has no rounds and no interval. `effbench grade DIR` gives the
+    verdict under a policy. Exit code 0 when any node could be read, 2 when none.
+    """
+    from effbench.catalog.imports import import_map
+    from effbench.importers.records import part_named, records
+    from effbench.store import documents, imports
+
+    if node is not None and len(files) > 1:
+        raise click.UsageError("--node names one node, and there are several files; name the files after their nodes.")
+    import_map(format_name)
+    part = part_named(accelerator) if accelerator else None
+    documents.prepare(output)
+    fleet, bad = imports.keep(output, records(format_name, files, node, part))
+    summary = fleet.summary(format_name, [str(file) for file in files], bad)
+    documents.write(output / imports.SUMMARY, documents.encode(summary))
+    if as_json:
+        options.emit_json(summary)
+    else:
+        _show(summary, output)
+    return 0 if summary.nodes else 2
+
+
+def grade_import(path: Path, policy: Policy, as_json: bool) -> int:
+    """Grade every record of an import and return the exit code of the gravest verdict; no record is not rated.
+
+    Raises:
+        DocumentError: a record is damaged.
+    """
+    from effbench.grade.verdict import grade
+    from effbench.score.imported import scorecard
+    from effbench.store.imports import records_of
+
+    found: list[tuple[str, Grade]] = [(record.node, grade(scorecard(record), policy)) for record in records_of(path)]
+    verdict: Verdict = next((v for v in PRECEDENCE if any(g.verdict == v for _, g in found)), "not_rated")
+    if as_json:
+        options.emit_json({"verdict": verdict, "nodes": [{"node": node, "grade": made} for node, made in found]})
+    else:
+        for node, made in found:
+            options.emit(f"{made.verdict:<10} {_plain(node)}  {made.summary}")
+        options.emit(f"Verdict: {verdict}, exit code {EXIT_CODES[verdict]}")
+    return EXIT_CODES[verdict]
+
+
+def _show(summary: ImportSummary, output: Path) -> None:
+    """Print what a person needs: the lost records, the fleet, then each node that has something to tell."""
+    lines = [f"{len(summary.nodes)} nodes read, {len(summary.bad)} records lost  ({summary.imported})"]
+    lines += _listed("lost", [f"{bad.where}: {bad.problem}" for bad in summary.bad])
+    lines += [f"{a.figure}: median {a.share:.1%} of the rated peak of {a.part}" for a in summary.anchors]
+    lines += [f"{finding.severity}: {finding.message}  [{finding.code}]" for finding in summary.findings]
+    lines += _listed("node", [line for node in summary.nodes for line in _told(node)])
+    quiet = sum(not list(_told(node)) for node in summary.nodes)
+    lines.append(f"{quiet} nodes with nothing to tell")
+    reasons = sorted({node.reason for node in summary.nodes})
+    lines += [f"Not rated: {reason}" for reason in reasons]
+    lines.append(f"Records: {output}/records.jsonl  all of the above: {output}/import.json")
+    options.emit("\n".join(_plain(line) for line in lines))
+
+
+def _told(node: ImportedNode) -> list[str]:
+    told = [f"{node.node}: {text}" for text in node.failed]
+    told += [
+        f"{node.node}: {o.figure} is {o.value:.4g}, the median {o.median:.4g} "
+        f"({'worse' if o.worse else 'far off' if o.worse is None else 'better'}, {o.score:+.1f} deviations)"
+        for o in node.outliers
+    ]
+    for what, names in (
+        ("missing", node.missing),
+        ("not finite", node.not_finite),
+        ("no number", node.not_numbers),
+    ):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            told.append(f"{node.node}: {what}: {', '.join(names[:3])}{more}")
+    return told
+
+
+def _listed(what: str, texts: list[str]) -> list[str]:
+    more = [f"  ... and {len(texts) - SHOWN} more, in import.json"] if len(texts) > SHOWN else []
+    return [f"  {what}  {text}" for text in texts[:SHOWN]] + more
+
+
+def _plain(text: str) -> str:
+    """Text of a foreign file without what could drive a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
