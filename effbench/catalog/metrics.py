@@ -11,7 +11,9 @@ import msgspec
 from effbench.catalog.yaml import rows as load_rows
 from effbench.model.unit import Unit
 
-__all__ = ["DOMAINS", "MetricRow", "lookup", "metrics"]
+__all__ = ["BASELINE_SUFFIX", "DOMAINS", "REFERENCE_SUFFIX", "MetricRow", "lookup", "metrics"]
+
+REFERENCE_SUFFIX, BASELINE_SUFFIX = ".fraction_of_reference", ".fraction_of_baseline"
 
 # INTERFACES section 4, in the order in which reports show them.
 Domain = Literal[
@@ -86,10 +88,14 @@ def lookup(key: str) -> MetricRow | None:
     """Return the most specific row for a metric key, its title filled with the key's own words; None if there is none.
 
     A pattern matches when every segment is equal or `*`. Of several, the one with the most equal segments wins, and
-    among those the one whose first difference is the more literal.
+    among those the one whose first difference is the more literal. What has a share of a reference has a share of a
+    baseline too, and its row is made from that one: a share without an absolute one beside it does not exist.
     """
     if not _KEY.fullmatch(key):
         return None
+    if key.endswith(BASELINE_SUFFIX):
+        beside = lookup(key.removesuffix(BASELINE_SUFFIX) + REFERENCE_SUFFIX)
+        return None if beside is None else _of_baseline(beside)
     segments = key.split(".")
     fitting = [row for row in _by_shape().get((len(segments), segments[0]), ()) if _fits(row.pattern, segments)]
     if not fitting:
@@ -97,6 +103,19 @@ def lookup(key: str) -> MetricRow | None:
     best = min(fitting, key=_looseness)
     stars = [s for s, p in zip(segments, best.pattern.split("."), strict=True) if p == "*"]
     return msgspec.structs.replace(best, title=best.title.format("", *map(_words, stars)))
+
+
+def _of_baseline(row: MetricRow) -> MetricRow:
+    """The row of a share of a baseline, from that of the share of the reference."""
+    return msgspec.structs.replace(
+        row,
+        pattern=row.pattern.removesuffix(REFERENCE_SUFFIX) + BASELINE_SUFFIX,
+        title=f"{row.title.rpartition(', of ')[0] or row.title}, of the baseline",
+        meaning="Share of the median of the runs that the baseline was made of, same work and same procedure. What all "
+        "of them lack it cannot show; the share of the reference beside it can.",
+        when_low="It did better in the runs of the baseline. Look at what changed since: driver, firmware, clocks, "
+        "cooling, library versions, neighbours.",
+    )
 
 
 @functools.cache

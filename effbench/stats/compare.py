@@ -115,7 +115,7 @@ def _outcome(low: float, high: float, bar: float) -> Outcome:
     return "same" if -bar <= low and high <= bar else "undecided"
 
 
-def _block(side: Side, tau: float, level: float) -> float:
+def block(side: Side, tau: float, level: float) -> float:
     """Relative half-width without the tau part. tanh turns log(high / low) / 2 into the h of value (1 +- h) exactly."""
     if side.block_half is not None:
         return side.block_half
@@ -133,7 +133,7 @@ def _two(level: float) -> float:
 
 def _half(sides: Sequence[Sequence[Side]], tau: float, level: float) -> tuple[float, str]:
     """Half-width of the logarithm of the ratio of the sides' medians, and how its spread between runs was found."""
-    blocks = [[_block(side, tau, level) for side in records] for records in sides]
+    blocks = [[block(side, tau, level) for side in records] for records in sides]
     # Variance of a side's median against that of one of its records.
     shares = [median_inflation(len(records)) / len(records) for records in sides]
     within = sum(share * float(np.mean(np.square(block))) for share, block in zip(shares, blocks, strict=True))

@@ -1,0 +1,60 @@
+"""`effbench baseline`: what a set of runs reached, to hold later runs against."""
+
+from pathlib import Path
+
+import click
+
+from effbench.cli import options
+from effbench.model.baseline import Baseline, BaselineRow
+from effbench.report.format import percent, quantity
+from effbench.score.against_baseline import untrusted
+from effbench.stats.outlying import SIGMA_PER_MAD
+from effbench.store.baselines import baseline_of, save_baseline
+
+
+@click.command("baseline")
+@click.argument("runs", type=click.Path(path_type=Path), metavar="RUN...", nargs=-1, required=True)
+@click.option("-o", "file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Keep it in FILE.")
+@options.json_option
+def command(runs: tuple[Path, ...], file: Path | None, as_json: bool) -> int:
+    """Make a baseline of RUN...: median and spread of every figure, two kinds told apart, beside the reference.
+
+    One line per figure and set of trials: KEY, runs, median, robust spread, median share of the reference, and what
+    keeps it from being graded against. `effbench grade RUN --baseline FILE` holds a run against it. A run that cannot
+    be read is named and left out.
+
+    Exit codes: 0 a baseline was made, 2 the runs do not make one.
+    """
+    document, problems = baseline_of(runs)
+    for problem in problems:
+        options.say(f"effbench: left out: {problem}")
+    if as_json:
+        options.emit_json(document)
+    else:
+        options.emit("\n".join(_line(row, untrusted(row, document.device_class)) for row in document.rows))
+        options.say(_summary(document))
+    if file is not None:
+        save_baseline(file, document)
+        options.say(f"wrote {file}")
+    elif not as_json:
+        options.say("nothing was kept; -o FILE keeps it")
+    return 0
+
+
+def _line(row: BaselineRow, doubt: str) -> str:
+    spread = f"± {percent(SIGMA_PER_MAD * row.mad / row.median, 2)}" if row.mad is not None else "-"
+    share = f"{percent(row.anchor.share)} of the reference" if row.anchor is not None else "-"
+    cells = [row.key, f"{row.n} runs", quantity(row.median, row.unit, row.key), spread, share]
+    if row.kinds is not None:
+        low, high = (quantity(value, row.unit, row.key) for value in (row.kinds.low, row.kinds.high))
+        cells.append(f"two kinds: {row.kinds.n_low} runs at {low}, {row.kinds.n_high} at {high}")
+    elif row.anchor is not None and doubt:
+        cells.append(doubt)
+    return "  ".join(cells)
+
+
+def _summary(document: Baseline) -> str:
+    graded = sum(not untrusted(row, document.device_class) for row in document.rows)
+    nodes = "1 node" if document.nodes == 1 else f"{document.nodes} nodes"
+    text = f"baseline of {len(document.runs)} runs of {nodes}: {len(document.rows)} figures, {graded} fit for a grade"
+    return f"{text}; {len(document.omitted)} kinds of figure left out" if document.omitted else text
