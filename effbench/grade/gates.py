@@ -17,24 +17,13 @@ def gate(rule: GateRule, metrics: Sequence[Metric]) -> Reason | None:
     threshold = parse(rule.threshold).value
     metric = next((m for m in metrics if m.key == rule.metric and m.device is None), None)
     unit = row.unit if row else "1"
-    if metric is None or metric.status not in USABLE:
-        if rule.on_missing == "ignore" and metric is None:
-            return None
-        state = "missing" if metric is None else metric.status
-        text = f"{rule.metric} is {state}: without this evidence there is no rating"
-        return Reason(rule.metric, "not_rated", text, row.when_low if row else "", threshold=threshold, unit=unit)
-    doubt = untrusted(metric)
-    if doubt:
-        text = f"{rule.metric} cannot be judged: {doubt}"
-        return Reason(
-            rule.metric,
-            "not_rated",
-            text,
-            row.when_low if row else "",
-            threshold=threshold,
-            unit=unit,
-            yardsticks=yardsticks(rule.metric, metrics),
-        )
+    if metric is None and rule.on_missing == "ignore":
+        return None
+    doubt = _doubt(rule, metric)
+    if metric is None or doubt:
+        what = row.when_low if row else ""
+        shares = yardsticks(rule.metric, metrics)
+        return Reason(rule.metric, "not_rated", doubt, what, threshold=threshold, unit=unit, yardsticks=shares)
     low, high = ends(metric)
     pessimistic, optimistic = (high, low) if metric.better == "lower" else (low, high)
     outcome = compare(pessimistic, optimistic, threshold, metric.better == "lower")
@@ -59,6 +48,15 @@ def gate(rule: GateRule, metrics: Sequence[Metric]) -> Reason | None:
         suspect=suspect,
         yardsticks=yardsticks(rule.metric, metrics),
     )
+
+
+def _doubt(rule: GateRule, metric: Metric | None) -> str:
+    """Say why nothing can be judged by what was measured; empty when it can."""
+    if metric is None or metric.status not in USABLE:
+        state = "missing" if metric is None else metric.status
+        return f"{rule.metric} is {state}: without this evidence there is no rating"
+    why = untrusted(metric)
+    return f"{rule.metric} cannot be judged: {why}" if why else ""
 
 
 def ends(metric: Metric) -> tuple[float, float]:
