@@ -17,6 +17,8 @@ from effbench.model.inventory import Accelerator
 
 __all__ = ["part_named", "records"]
 
+# No figure of a machine is larger; squares of what is kept must not overflow.
+_MOST = 1e100
 _NAME_MAX, _NODE_MAX, _LISTED_MAX = 300, 255, 1000
 
 
@@ -81,7 +83,7 @@ def _record(
         number = value * factor if type(value) is float else _number(value, factor)
         if number is None:
             not_numbers.append(key)
-        elif math.isfinite(number):
+        elif -_MOST < number < _MOST:
             figures[key] = number
         else:
             not_finite.append(key)

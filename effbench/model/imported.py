@@ -32,9 +32,9 @@ class ImportedRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     """One node as another tool saw it. Never a measurement of effbench: no rounds, no intervals, no journal.
 
     `figures` maps `KEY` or `KEY@gpu0` to a value. A key of the metrics catalogue is in its SI base unit; one that
-    begins with `imported.` is the other tool's own name, without unit or direction. `not_finite` and `not_numbers`
-    name what was there and is no figure. `devices` are the accelerators that the file names, `part` the catalogue's
-    row for them, from the file or from the person who imported it (`part_from`).
+    begins with `imported.` is the other tool's own name, without unit or direction. `not_finite` (NaN, infinite, or
+    beyond 1e100) and `not_numbers` name what was there and is no figure. `devices` are the accelerators that the file
+    names, `part` the catalogue's row for them, from the file or from the person who imported it (`part_from`).
     """
 
     schema: Literal["effbench.imported/1"]

@@ -153,9 +153,17 @@ def test_superbench_is_read_in_our_units_and_the_unknown_keeps_its_own_name(tmp_
 
 
 def test_what_is_no_number_is_named_and_never_a_figure(tmp_path: Path) -> None:
-    odd = {"a/nan": math.nan, "a/inf": -math.inf, "a/text": "12", "a/true": True, "a/null": None, "a/big": 10**400}
+    odd = {
+        "a/nan": math.nan,
+        "a/inf": -math.inf,
+        "a/text": "12",
+        "a/true": True,
+        "a/null": None,
+        "a/big": 10**400,
+        "a/far": -1e200,
+    }
     record = one("superbench", written(tmp_path / "r.jsonl", node(**odd)))
-    assert record.not_finite == ["imported.a/nan", "imported.a/inf", "imported.a/big"]
+    assert record.not_finite == ["imported.a/nan", "imported.a/inf", "imported.a/big", "imported.a/far"]
     assert record.not_numbers == ["imported.a/text", "imported.a/true", "imported.a/null"]
     assert not any("imported.a/" in name for name in record.figures)
 
