@@ -49,8 +49,8 @@ class Soak(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     `step_s`, `interval`: one repetition in the last third, s. `movement` with its 95 % ends: how far the step time
     moved from start to end, relative, positive when it got slower. `variation`: standard deviation of the batches over
     their mean. `p5_over_p50`: speed of the slowest twentieth of the batches over the median speed. `throttle_share`:
-    share of the telemetry readings under such a slowdown; absent where the device gives no reasons. `window_s`: its
-    length. Of several rounds, each figure but the first two is the worst.
+    share of the telemetry readings under such a slowdown; absent where the device gives no reasons. `window_s`: time
+    inside its batches. Of several rounds, each figure but the first two is the worst.
     """
 
     step_s: Quantity

@@ -39,7 +39,7 @@ def soak(procedure: Procedure, kind: DeviceClass, rounds: Sequence[Round]) -> So
     timed = [sorted(_counted(samples), key=lambda s: s.t_ns) for samples, _ in rounds]
     if any(len(samples) < BATCHES_LEAST or _seconds(samples) < SOAK_LEAST_S for samples in timed):
         return None
-    ends = [[_step(s) for s in samples if s.t_ns >= _two_thirds(samples)] for samples in timed]
+    ends = [[_step(s) for s in _last_third(samples)] for samples in timed]
     found = estimate(ends, assumed_tau(kind)[0])
     times = [[_step(s) for s in samples] for samples in timed]
     moved = max((drift(steps) for steps in times), key=lambda d: d.movement)
@@ -65,16 +65,14 @@ def _step(sample: Sample) -> float:
     return sample.device_s / sample.inner_steps
 
 
-def _start(samples: Sequence[Sample]) -> float:
-    return samples[0].t_ns - samples[0].host_s * 1e9
-
-
 def _seconds(samples: Sequence[Sample]) -> float:
-    return (samples[-1].t_ns - _start(samples)) / 1e9
+    """Time inside the batches: a clock probe between them is no load, and a simulated device does not wait."""
+    return sum(s.host_s for s in samples)
 
 
-def _two_thirds(samples: Sequence[Sample]) -> float:
-    return _start(samples) + (samples[-1].t_ns - _start(samples)) * 2 / 3
+def _last_third(samples: Sequence[Sample]) -> Sequence[Sample]:
+    ends = np.cumsum([s.host_s for s in samples])
+    return samples[int(np.searchsorted(ends, ends[-1] * 2 / 3, side="right")) :]
 
 
 def _throttled(points: Sequence[Telemetry]) -> float | None:
