@@ -7,7 +7,7 @@ import click
 from effbench.cli import options
 from effbench.model.baseline import Baseline, BaselineRow
 from effbench.report.format import percent, quantity
-from effbench.score.against_baseline import untrusted
+from effbench.score.against_baseline import shared, untrusted
 from effbench.stats.outlying import SIGMA_PER_MAD
 from effbench.store.baselines import baseline_of, save_baseline
 
@@ -31,8 +31,9 @@ def command(runs: tuple[Path, ...], file: Path | None, as_json: bool) -> int:
     if as_json:
         options.emit_json(document)
     else:
-        options.emit("\n".join(_line(row, untrusted(row, document.device_class)) for row in document.rows))
-        options.say(_summary(document))
+        doubts = untrusted(document)
+        options.emit("\n".join(_line(row, doubt) for row, doubt in zip(document.rows, doubts, strict=True)))
+        options.say(_summary(document, doubts))
     if file is not None:
         save_baseline(file, document)
         options.say(f"wrote {file}")
@@ -48,13 +49,13 @@ def _line(row: BaselineRow, doubt: str) -> str:
     if row.kinds is not None:
         low, high = (quantity(value, row.unit, row.key) for value in (row.kinds.low, row.kinds.high))
         cells.append(f"two kinds: {row.kinds.n_low} runs at {low}, {row.kinds.n_high} at {high}")
-    elif row.anchor is not None and doubt:
+    elif doubt and shared(row.key):
         cells.append(doubt)
     return "  ".join(cells)
 
 
-def _summary(document: Baseline) -> str:
-    graded = sum(not untrusted(row, document.device_class) for row in document.rows)
+def _summary(document: Baseline, doubts: list[str]) -> str:
+    graded = sum(shared(row.key) and not doubt for row, doubt in zip(document.rows, doubts, strict=True))
     nodes = "1 node" if document.nodes == 1 else f"{document.nodes} nodes"
     text = f"baseline of {len(document.runs)} runs of {nodes}: {len(document.rows)} figures, {graded} fit for a grade"
     return f"{text}; {len(document.omitted)} kinds of figure left out" if document.omitted else text

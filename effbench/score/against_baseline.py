@@ -19,18 +19,18 @@ from effbench.model.record import Record
 from effbench.model.scorecard import Metric, Scorecard
 from effbench.model.suite import DeviceClass
 from effbench.model.unit import Unit
-from effbench.score.baseline import node_digest, trial_keys
+from effbench.score.baseline import PRIMARY, node_digest, trial_keys
 from effbench.stats.center import RUNS_FOR_SPREAD, Center, share_of
 from effbench.stats.compare import Side
 from effbench.stats.outlying import SIGMA_PER_MAD
 
-__all__ = ["ANCHOR_MIN", "against_baseline", "untrusted"]
+__all__ = ["ANCHOR_MIN", "against_baseline", "shared", "untrusted"]
 
 # Runs below this share of the reference are no picture of a healthy node. A GPU's is the least grade that passes (C of
 # INTERFACES section 8); a CPU's is lower, because neighbours share its memory and references are typical shares.
 ANCHOR_MIN: dict[DeviceClass, float] = {"gpu": 0.75, "cpu": 0.60}
-# Of the figures that share a stem, and with it one share of the reference, the one that the share is of.
-PRIMARY = ("flops", "bandwidth", "busbw", "tokens_per_s")
+# Whose references stand in for those of the other domains.
+LENDING = ("compute", "memory")
 KEYS_NAMED = 5
 
 
@@ -41,37 +41,60 @@ def against_baseline(card: Scorecard, record: Record, baseline: Baseline) -> Sco
         InputError: the run is one of the baseline's own, or of another device class, or only one of both is simulated.
     """
     _check(card, record, baseline)
-    rows: dict[str, list[BaselineRow]] = {}
-    for row in baseline.rows:
-        rows.setdefault(row.key, []).append(row)
+    rows: dict[str, list[tuple[BaselineRow, str]]] = {}
+    for row, why in zip(baseline.rows, untrusted(baseline), strict=True):
+        rows.setdefault(row.key, []).append((row, why))
     trials = {t.id: t for t in record.plan.trials}
     own = baseline.node_digest == node_digest(record.inventory_before, record.plan.devices)
     made, other, doubts = [], [], dict[str, list[str]]()
     for metric in card.metrics:
-        if not _wanted(metric) or metric.key not in rows:
+        if metric.device is not None or not shared(metric.key) or metric.key not in rows:
             continue
         keys = list(trial_keys(metric, trials))
-        fitting = [row for row in rows[metric.key] if keys and row.trial_keys == keys]
+        fitting = [pair for pair in rows[metric.key] if keys and pair[0].trial_keys == keys]
         if not fitting:
             other.append(metric.key)
             continue
-        made.append(_share(metric, fitting[0], baseline, record.rounds_done, own))
-        if why := untrusted(fitting[0], baseline.device_class):
+        row, why = fitting[0]
+        share = _share(metric, row, baseline, record.rounds_done, own)
+        made.append(msgspec.structs.replace(share, ceiling=_ceiling(row, why, baseline)))
+        if why:
             doubts.setdefault(why, []).append(metric.key)
     findings = [*card.findings, *_findings(other, doubts)]
     metrics = sorted([*card.metrics, *made], key=lambda m: (m.key, m.device or ""))
     return msgspec.structs.replace(card, metrics=metrics, findings=findings)
 
 
-def untrusted(row: BaselineRow, kind: DeviceClass) -> str:
-    """Say why a share of this row of a baseline of GPUs or CPUs is shown and not graded; empty when it may be."""
-    if row.anchor is None:
+def untrusted(baseline: Baseline) -> list[str]:
+    """Say for each row why a share of it is shown and not graded; empty where it may be.
+
+    A figure that has no reference of its own is anchored by its runs' compute and memory: there a node shows that is
+    slow as a whole. What is slow in one other figure alone, in all of the runs, is not seen; that caps at provisional.
+    """
+    kind = baseline.device_class
+    lent = _lent(baseline)
+    return [
+        "the runs are of two kinds" if row.kinds else _low(row, kind) if _own(row) else lent for row in baseline.rows
+    ]
+
+
+def _own(row: BaselineRow) -> bool:
+    """Whether the row has a reference of its own that may carry a grade."""
+    return row.anchor is not None and row.anchor.confidence != "low"
+
+
+def _low(row: BaselineRow, kind: DeviceClass) -> str:
+    low = row.anchor is not None and row.anchor.share < ANCHOR_MIN[kind]
+    return f"the runs themselves lie below {ANCHOR_MIN[kind]:g} of the reference" if low else ""
+
+
+def _lent(baseline: Baseline) -> str:
+    """Why the anchors of compute and memory cannot stand in for a missing one; empty when they can."""
+    anchored = [row for row in baseline.rows if row.key.split(".")[0] in LENDING and _own(row)]
+    if {row.key.split(".")[0] for row in anchored} != set(LENDING):
         return "no absolute measure says whether these runs were good"
-    if row.anchor.confidence == "low":
-        return "the reference that anchors it is of low confidence"
-    if row.anchor.share < ANCHOR_MIN[kind]:
-        return f"the runs themselves lie below {ANCHOR_MIN[kind]:g} of the reference"
-    return "the runs are of two kinds" if row.kinds is not None else ""
+    slow = next((row.key for row in anchored if _low(row, baseline.device_class)), "")
+    return f"the same runs lie below {ANCHOR_MIN[baseline.device_class]:g} of the reference in {slow}" if slow else ""
 
 
 def _check(card: Scorecard, record: Record, baseline: Baseline) -> None:
@@ -84,10 +107,10 @@ def _check(card: Scorecard, record: Record, baseline: Baseline) -> None:
         raise InputError(f"the run is {sorts[record.simulated]}, the baseline's are {sorts[baseline.simulated]}")
 
 
-def _wanted(metric: Metric) -> bool:
+def shared(key: str) -> bool:
     """Whether this is the figure of its stem that a share is taken of."""
-    stem, _, last = metric.key.rpartition(".")
-    return metric.device is None and last in PRIMARY and lookup(stem + REFERENCE_SUFFIX) is not None
+    stem, _, last = key.rpartition(".")
+    return last in PRIMARY and lookup(stem + REFERENCE_SUFFIX) is not None
 
 
 def _share(metric: Metric, row: BaselineRow, baseline: Baseline, rounds: int, own: bool) -> Metric:
@@ -107,13 +130,12 @@ def _share(metric: Metric, row: BaselineRow, baseline: Baseline, rounds: int, ow
         key=metric.key.rpartition(".")[0] + BASELINE_SUFFIX,
         quantity=Quantity(share, Unit.ONE),
         interval=interval,
-        ceiling=_ceiling(row, baseline),
         better="higher",
         params=params,
     )
 
 
-def _ceiling(row: BaselineRow, baseline: Baseline) -> Ceiling:
+def _ceiling(row: BaselineRow, doubt: str, baseline: Baseline) -> Ceiling:
     nodes = "1 node" if baseline.nodes == 1 else f"{baseline.nodes} nodes"
     source = f"median of {row.n} runs of {nodes}, baseline {short(baseline.digest)}"
     return Ceiling(
@@ -121,8 +143,8 @@ def _ceiling(row: BaselineRow, baseline: Baseline) -> Ceiling:
         unit=row.unit,
         source=source,
         as_of=baseline.last_at[:10],
-        confidence="low" if untrusted(row, baseline.device_class) else "high",
-        provisional=row.anchor is not None and row.anchor.provisional,
+        confidence="low" if doubt else "high",
+        provisional=row.anchor is None or not _own(row) or row.anchor.provisional,
     )
 
 

@@ -24,7 +24,11 @@ from effbench.stats.center import SPREAD_LEAST, center
 from effbench.stats.outlying import split
 from effbench.stats.quantile import median
 
-__all__ = ["Seen", "baseline", "node_digest", "sealed", "seen", "trial_keys"]
+__all__ = ["PRIMARY", "Seen", "baseline", "node_digest", "sealed", "seen", "trial_keys"]
+
+
+# Of the figures that share a stem, and with it one share of the reference, those that the share is of.
+PRIMARY = ("flops", "bandwidth", "busbw", "tokens_per_s")
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -65,7 +69,8 @@ def seen(record: Record) -> Seen:
         if why:
             absent[key] = why
         else:
-            figures.append(Figure(metric, keys, nodes.get(key.rsplit(".", 1)[0] + REFERENCE_SUFFIX)))
+            stem, _, last = key.rpartition(".")
+            figures.append(Figure(metric, keys, nodes.get(stem + REFERENCE_SUFFIX) if last in PRIMARY else None))
     return Seen(
         record_digest=record.digest,
         journal_digest=record.journal_digest,

@@ -48,6 +48,10 @@ def row(document: Baseline, key: str = TRIAD) -> BaselineRow:
     return next(r for r in document.rows if r.key == key)
 
 
+def doubt(document: Baseline, key: str = TRIAD) -> str:
+    return next(why for r, why in zip(document.rows, untrusted(document), strict=True) if r.key == key)
+
+
 def share(record: Record, document: Baseline) -> Metric | None:
     card = against_baseline(score(record), record, document)
     return next((m for m in card.metrics if m.key == SHARE), None)
@@ -70,10 +74,11 @@ def test_the_order_of_the_runs_does_not_matter(real: Record) -> None:
 
 def test_two_kinds_are_flagged_and_not_graded_against(real: Record) -> None:
     rng = np.random.default_rng(5)
-    mixed = row(made(real, [*(1 + 0.004 * rng.standard_normal(12)), *(1 / 0.93 + 0.004 * rng.standard_normal(12))]))
+    document = made(real, [*(1 + 0.004 * rng.standard_normal(12)), *(1 / 0.93 + 0.004 * rng.standard_normal(12))])
+    mixed = row(document)
     assert mixed.kinds is not None and (mixed.kinds.n_low, mixed.kinds.n_high) == (12, 12)
     assert mixed.kinds.low / mixed.kinds.high == pytest.approx(0.93, abs=0.01)
-    assert untrusted(mixed, "gpu") == "the runs are of two kinds"
+    assert doubt(document) == "the runs are of two kinds"
     assert row(made(real, 1 + 0.01 * rng.standard_normal(24))).kinds is None
 
 
@@ -92,8 +97,18 @@ def test_a_figure_without_an_anchor_in_every_run_has_none(real: Record) -> None:
     loose = [msgspec.structs.replace(figure, reference=None) for figure in runs[0].figures]
     document = baseline([msgspec.structs.replace(runs[0], figures=loose), *runs[1:]])
     assert row(document).anchor is None
-    assert untrusted(row(document), "gpu") == "no absolute measure says whether these runs were good"
+    assert doubt(document) == "no absolute measure says whether these runs were good"
     assert row(baseline(runs)).anchor is not None
+
+
+def test_a_figure_without_a_reference_is_anchored_by_compute_and_memory_of_its_runs(real: Record) -> None:
+    good, slow = made(real, [1.0, 1.0, 1.0]), made(real, [2.0, 2.0, 2.0])
+    assert row(good, "compute.gemm.fp32.flops").anchor is None
+    assert doubt(good, "compute.gemm.fp32.flops") == ""
+    assert "the same runs lie below 0.75" in doubt(slow, "compute.gemm.fp32.flops")
+    card = against_baseline(score(slowed(real, 1.0, "new")), slowed(real, 1.0, "new"), good)
+    lent = next(m for m in card.metrics if m.key == "compute.gemm.fp32.fraction_of_baseline")
+    assert lent.ceiling is not None and lent.ceiling.confidence == "high" and lent.ceiling.provisional
 
 
 def test_disturbed_and_failed_figures_are_left_out_and_counted(real: Record) -> None:
