@@ -139,7 +139,8 @@ def _facts(card: Scorecard, grade: Grade | None, record: Record | None) -> list[
     if record is not None and record.wall_s:
         facts.append(("Took", f"{format.duration(record.wall_s)}, {format.count(record.rounds_done, 'round')}"))
     if grade is not None and grade.rated_until:
-        facts.append(("Valid until", grade.rated_until))
+        change = f", or the next change of {', '.join(grade.rerate_on)}" if grade.rerate_on else ""
+        facts.append(("Valid until", f"{grade.rated_until}{change}"))
     if card.subject == "device":
         facts.append(("Subject", "a part of the node: fewer devices than its driver lists"))
     return facts

@@ -111,6 +111,7 @@ def reason_view(reason: Reason) -> ReasonView:
         observed += f" ({end} {format.quantity(reason.bound, reason.unit, reason.metric)})"
     notes = ["provisional reference"] if reason.provisional else []
     notes += ["disturbed evidence"] if reason.suspect else []
+    notes += _beside(reason)
     required = "" if reason.threshold is None else format.quantity(reason.threshold, reason.unit, reason.metric)
     text = format.sentence(reason.text, f"{reason.metric} is ")
     sentence = f"{observed}, required {sense} {required}." if observed and required else text
@@ -130,6 +131,13 @@ def reason_view(reason: Reason) -> ReasonView:
         margin="" if reason.margin is None else format.points(reason.margin),
         notes=", ".join(notes),
     )
+
+
+def _beside(reason: Reason) -> list[str]:
+    """The other yardsticks that there are, in the order peak, reference, baseline."""
+    mine = [y for y in reason.yardsticks if y.metric != reason.metric and y.share is not None]
+    names = {"peak": "peak", "reference": "provisional reference", "baseline": "baseline"}
+    return [f"{format.percent(y.share)} of the {names[y.kind] if y.provisional else y.kind}" for y in mine]
 
 
 def domain_view(domain: DomainGrade) -> DomainView:
