@@ -65,7 +65,7 @@ def _outcomes(name: str, result: dict[str, Any]) -> Iterator[Check]:
 def _devices(result: dict[str, Any]) -> list[str]:
     """Version 4 names one entity, version 3 a list in text: `0,1,2,3`."""
     entity = result.get("entity_id")
-    if isinstance(entity, int):
+    if isinstance(entity, int) and not isinstance(entity, bool):
         return [f"gpu{entity}"] if str(result.get("entity_group", "GPU")).upper() == "GPU" else []
     numbers = str(result.get("gpu_ids") or result.get("gpu_id") or "").split(",")
     return [f"gpu{number.strip()}" for number in numbers if number.strip().isascii() and number.strip().isdigit()]

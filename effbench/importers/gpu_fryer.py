@@ -65,7 +65,10 @@ def _checks(events: dict[str, dict[str, Any]]) -> list[Check]:
     problems = _dicts(events["problems"].get("problems"))
     if not problems:
         return [Check("gpu-fryer", "pass", text="no problem named; its only measure is the best GPU of the same node")]
-    return [Check("gpu-fryer", "fail", f"gpu{p.get('gpu_idx')}", json.dumps(p.get("reason"))[:100]) for p in problems]
+    return [
+        Check("gpu-fryer", "fail", f"gpu{str(p.get('gpu_idx'))[:9]}", json.dumps(p.get("reason"))[:100])
+        for p in problems
+    ]
 
 
 def _devices(events: dict[str, dict[str, Any]]) -> list[str]:

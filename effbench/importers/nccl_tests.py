@@ -16,6 +16,9 @@ _PROGRAM = re.compile(r"([a-z_]+)_perf\b")
 _BOUNDS = re.compile(r"#\s*Out of bounds values\s*:\s*(\d+)\s+(\w+)")
 _AVERAGE = re.compile(r"#\s*Avg bus bandwidth\s*:\s*(\S+)")
 
+# The search below is quadratic in what it is given; a command line is shorter.
+_COMMAND_MAX = 4096
+
 
 class _Table:
     """What one output has told so far; lives for one file."""
@@ -57,7 +60,7 @@ def _reading(table: _Table, path: Path, node: str | None) -> Reading:
     values |= {f"{operation}/{size}/{name}": value for size, row in table.rows for name, value in row.items()}
     if table.average is not None:
         values[f"{operation}/average_busbw"] = table.average
-    counts = [count for count in table.wrong if isinstance(count, int | float)]
+    counts = [count for count in table.wrong if _counted(count)]
     # A size that was not checked (N/A) proves nothing: then only errors that were seen count.
     if counts and (len(counts) == len(table.wrong) or sum(counts) > 0):
         values["wrong"] = sum(counts)
@@ -72,7 +75,7 @@ def _checks(table: _Table) -> list[Check]:
         return [Check("nccl-tests", "unknown", text="the output ends before its own summary")]
     if table.bounds_failed:
         return [Check("out of bounds", "fail", text="elements came back wrong")]
-    checked = table.wrong and all(isinstance(count, int | float) for count in table.wrong)
+    checked = table.wrong and all(_counted(count) for count in table.wrong)
     return [
         Check("out of bounds", "pass" if checked else "skip", text="" if checked else "the results were not checked")
     ]
@@ -93,7 +96,7 @@ def _from_text(text: str, path: Path) -> _Table:
             table.bounds_failed = bounds[1] != "0" or bounds[2] != "OK"
         elif average := _AVERAGE.match(line):
             table.average = _number(average[1])
-        elif columns and words and words[0].isdigit():
+        elif columns and words and words[0].isascii() and words[0].isdigit():
             _row(table, columns, words, f"{path}:{number}")
     return table
 
@@ -133,7 +136,7 @@ def _from_json(found: Any) -> _Table:
 
 
 def _operation(text: str) -> str:
-    found = _PROGRAM.search(text)
+    found = _PROGRAM.search(text[:_COMMAND_MAX])
     return found[1] if found else ""
 
 
@@ -143,6 +146,11 @@ def _number(word: str) -> float | str:
         return float(word)
     except ValueError:
         return word
+
+
+def _counted(value: Any) -> bool:
+    """Whether this is a count: neither N/A nor NaN, and not below zero, which could hide another one."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
 def _list(value: Any) -> list[Any]:

@@ -1,5 +1,6 @@
 """nvbandwidth: a matrix of GB/s per test case, printed or as --json; the column is the device."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,10 +46,10 @@ def _cells(test: str, rows: list[list[Any]]) -> Iterator[tuple[str, Any]]:
         for column, cell in enumerate(row):
             if number == column and test.startswith("device_to_device"):
                 continue
-            try:
-                value: Any = float(cell)
-            except (TypeError, ValueError):
-                value = cell
+            value = cell
+            if isinstance(cell, str):
+                with contextlib.suppress(ValueError):
+                    value = float(cell)
             yield (f"{test}:{column}" if len(rows) == 1 else f"{test}[{number}]:{column}"), value
 
 

@@ -12,7 +12,7 @@ __all__ = ["LINE_MAX", "TEXT_MAX", "Line", "json_in", "json_value", "lines", "st
 # A line of SuperBench with 200 figures has 10 kB, with all of its benchmarks on 16 GPUs about 1 MB.
 LINE_MAX = 16 << 20
 TEXT_MAX = 64 << 20
-_STARTS_MAX = 100
+_STARTS_MAX = 20
 _DECODER = msgspec.json.Decoder()
 
 

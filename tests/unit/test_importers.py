@@ -265,6 +265,22 @@ def test_nvbandwidth_as_text_and_as_json(tmp_path: Path) -> None:
     assert [c.outcome for c in record.checks] == ["skip", "fail"]
 
 
+def test_an_odd_cell_of_a_matrix_is_no_figure(tmp_path: Path) -> None:
+    """Found by fuzzing: a whole number without end ended the program."""
+    cases = [{"name": "x", "status": "Passed", "bandwidth_matrix": [["1.5", 10**400, True, None, [1]]]}]
+    record = one("nvbandwidth", written(tmp_path / "n.json", {"nvbandwidth": {"testcases": cases}}))
+    assert record.figures == {"imported.x:0": 1.5} and record.not_finite == ["imported.x:1"]
+    assert len(record.not_numbers) == 3
+
+
+def test_wrong_results_cannot_cancel(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    path.write_text(NCCL.replace("WRONG", "-2"))
+    assert "health.wrong_results" not in one("nccl-tests", path).figures
+    path.write_text(NCCL.replace("WRONG", "-2").replace("52.17       0", "52.17       2"))
+    assert one("nccl-tests", path).figures["health.wrong_results"] == 2
+
+
 def test_gpu_fryer_keeps_a_zero_and_what_is_wrong_with_it(tmp_path: Path) -> None:
     record = one("gpu-fryer", written(tmp_path / "n4.json", "Freeing GPUs...", *FRYER))
     assert record.node == "n4" and record.part == "nvidia-h200-sxm"
