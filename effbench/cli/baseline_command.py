@@ -45,17 +45,21 @@ def command(runs: tuple[Path, ...], file: Path | None, as_json: bool) -> int:
 def _line(row: BaselineRow, doubt: str) -> str:
     spread = f"± {percent(SIGMA_PER_MAD * row.mad / row.median, 2)}" if row.mad is not None else "-"
     share = f"{percent(row.anchor.share)} of the reference" if row.anchor is not None else "-"
-    cells = [row.key, f"{row.n} runs", quantity(row.median, row.unit, row.key), spread, share]
+    cells = [row.key, _runs(row.n), quantity(row.median, row.unit, row.key), spread, share]
     if row.kinds is not None:
         low, high = (quantity(value, row.unit, row.key) for value in (row.kinds.low, row.kinds.high))
-        cells.append(f"two kinds: {row.kinds.n_low} runs at {low}, {row.kinds.n_high} at {high}")
+        cells.append(f"two kinds: {_runs(row.kinds.n_low)} at {low}, {row.kinds.n_high} at {high}")
     elif doubt and shared(row.key):
         cells.append(doubt)
     return "  ".join(cells)
 
 
+def _runs(n: int) -> str:
+    return "1 run" if n == 1 else f"{n} runs"
+
+
 def _summary(document: Baseline, doubts: list[str]) -> str:
     graded = sum(shared(row.key) and not doubt for row, doubt in zip(document.rows, doubts, strict=True))
     nodes = "1 node" if document.nodes == 1 else f"{document.nodes} nodes"
-    text = f"baseline of {len(document.runs)} runs of {nodes}: {len(document.rows)} figures, {graded} fit for a grade"
+    text = f"baseline of {_runs(len(document.runs))} of {nodes}: {len(document.rows)} figures, {graded} fit for a grade"
     return f"{text}; {len(document.omitted)} kinds of figure left out" if document.omitted else text

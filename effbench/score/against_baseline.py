@@ -118,7 +118,7 @@ def _share(metric: Metric, row: BaselineRow, baseline: Baseline, rounds: int, ow
     value, interval = metric.quantity.value, None
     share = row.median / value if row.better == "lower" and value > 0 else value / row.median
     if metric.interval is not None and metric.interval.low > 0:
-        side = Side(value, metric.interval.low, metric.interval.high, rounds)
+        side = Side(value, metric.interval.low, metric.interval.high, max(1, rounds))
         share, low, high = share_of(side, at, row.better, assumed_tau(baseline.device_class)[0], own)
         method = "block+runs" if own and row.n >= RUNS_FOR_SPREAD else "block+runs(assumed)"
         interval = Interval(low, high, metric.interval.level, method, rounds, metric.interval.n_samples)
@@ -137,7 +137,8 @@ def _share(metric: Metric, row: BaselineRow, baseline: Baseline, rounds: int, ow
 
 def _ceiling(row: BaselineRow, doubt: str, baseline: Baseline) -> Ceiling:
     nodes = "1 node" if baseline.nodes == 1 else f"{baseline.nodes} nodes"
-    source = f"median of {row.n} runs of {nodes}, baseline {short(baseline.digest)}"
+    runs = "1 run" if row.n == 1 else f"{row.n} runs"
+    source = f"median of {runs} of {nodes}, baseline {short(baseline.digest)}"
     return Ceiling(
         value=row.median,
         unit=row.unit,

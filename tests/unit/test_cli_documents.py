@@ -99,6 +99,7 @@ JSON = [
     ["explain", "compute.gemm.bf16.flops"],
     ["doctor", "--fake", FAKE],
     ["compare", "RUN", "RUN"],
+    ["baseline", "RUN"],
     ["grade", "RUN"],
 ]
 
