@@ -17,10 +17,17 @@ SHOWN = 20
 @click.argument("files", metavar="FILE...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR")
 @click.option("--accelerator", metavar="NAME", help="Which part this is: a row of `effbench list accelerators`.")
+@click.option("--claim", metavar="TEXT|FILE", help="The same from a claim: `8x NVIDIA H200`, or a claim.yaml.")
 @click.option("--node", metavar="NAME", help="The node's name, for one file that does not say whose it is.")
 @options.json_option
 def command(
-    format_name: str, files: tuple[Path, ...], output: Path, accelerator: str | None, node: str | None, as_json: bool
+    format_name: str,
+    files: tuple[Path, ...],
+    output: Path,
+    accelerator: str | None,
+    claim: str | None,
+    node: str | None,
+    as_json: bool,
 ) -> int:
     """Read FILEs of FORMAT (superbench, dcgm, gpu-fryer, nccl-tests, nvbandwidth) into DIR: records.jsonl, import.json.
 
@@ -29,13 +36,13 @@ def command(
     verdict under a policy. Exit code 0 when any node could be read, 2 when none.
     """
     from effbench.catalog.imports import import_map
-    from effbench.importers.records import part_named, records
+    from effbench.importers.records import records
     from effbench.store import documents, imports
 
     if node is not None and len(files) > 1:
         raise click.UsageError("--node names one node, and there are several files; name the files after their nodes.")
     import_map(format_name)
-    part = part_named(accelerator) if accelerator else None
+    part = _part(accelerator, claim)
     documents.prepare(output)
     fleet, bad = imports.keep(output, records(format_name, files, node, part))
     summary = fleet.summary(format_name, [str(file) for file in files], bad)
@@ -45,6 +52,18 @@ def command(
     else:
         _show(summary, output)
     return 0 if summary.nodes else 2
+
+
+def _part(accelerator: str | None, claim: str | None) -> str | None:
+    """The part that a person says it is. Of a claim only the part counts here: an import counts no devices."""
+    from effbench.catalog.claim import read_claim
+    from effbench.importers.records import part_named
+
+    if accelerator is not None and claim is not None:
+        raise click.UsageError("--accelerator and --claim both say which part it is; give one of them.")
+    if claim is not None:
+        return read_claim(claim).part
+    return part_named(accelerator) if accelerator is not None else None
 
 
 def grade_import(path: Path, policy: Policy, as_json: bool) -> int:

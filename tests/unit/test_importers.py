@@ -378,6 +378,15 @@ def test_the_command_ends_with_2_when_no_node_could_be_read_and_for_wrong_words(
     assert call("import", "dcgm", path, path, "-o", tmp_path / "e", "--node", "x").code == 2
 
 
+def test_a_claim_names_the_part_too_and_not_beside_an_accelerator(tmp_path: Path) -> None:
+    path = written(tmp_path / "r.jsonl", *[node(f"n{i}") for i in range(3)])
+    done = call("import", "superbench", path, "-o", tmp_path / "a", "--claim", "8x NVIDIA H200", "--json")
+    assert done.code == 0 and done.document["anchors"][0]["part"] == "nvidia-h200-sxm"
+    assert call("import", "superbench", path, "-o", tmp_path / "b", "--claim", "8 of them").code == 2
+    both = ("--claim", "8x NVIDIA H200", "--accelerator", "nvidia-h200-sxm")
+    assert call("import", "superbench", path, "-o", tmp_path / "c", *both).code == 2
+
+
 def test_nothing_imported_passes_and_wrong_results_fail(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     path.write_text(NCCL.replace("WRONG", "0"))
