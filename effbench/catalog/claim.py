@@ -29,15 +29,24 @@ def read_claim(text: str) -> Claim:
     Raises:
         InputError: no such file, no count, or not exactly one GPU of the catalogue (CatalogError for a file).
     """
-    if text.endswith((".yaml", ".yml")) or Path(text).is_file():
+    if text.endswith((".yaml", ".yml")) or _is_file(text):
         return load_claim(Path(text))
     found = _TEXT.fullmatch(text)
     if found is None or not 1 <= int(found[1]) <= _COUNT_MAX:
-        raise InputError(f"--claim {text!r} says no number of devices; write `8x NVIDIA H200`, or give a claim.yaml")
+        raise InputError(
+            f"--claim {text[:80]!r} says no number of devices; write `8x NVIDIA H200`, or give a claim.yaml"
+        )
     row, problem = _row(found[2])
     if row is None:
-        raise InputError(f"--claim {text!r}: {problem}")
+        raise InputError(f"--claim: {problem}")
     return Claim(schema="effbench.claim/1", count=int(found[1]), part=row.id)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # too long to be a name
+        return False
 
 
 def load_claim(path: Path) -> Claim:
@@ -70,7 +79,7 @@ def _row(name: str) -> tuple[Row | None, str]:
     if any(wanted in {row.id.casefold(), row.title.casefold()} for row in rows):
         return None, f"{name!r} is a CPU; claims are made of accelerators"
     close = choices(name, [n for row in gpus for n in (row.id, *row.names, row.title)]).partition(" valid:")[0]
-    return None, f"no accelerator of the catalogue is {name!r}{close} `effbench list accelerators` shows them"
+    return None, f"no accelerator of the catalogue is {name[:80]!r}{close} `effbench list accelerators` shows them"
 
 
 def _mistakes(value: dict[str, Any]) -> Iterator[Mistake]:

@@ -83,7 +83,7 @@ def _markdown(page: Page) -> str:
     decision = f"{say['decision']}{say['colon']}{page.word}; {say['grade']}{say['colon']}{escaped(page.letter)}"
     lines += [f"**{decision}** – {page.sentence}", ""]
     lines += [f"- {name}{say['colon']}{escaped(text)}" for name, text in page.facts]
-    lines += [f"- {say['rerate']}", "", f"## {say['domains']}", ""]
+    lines += ["", f"## {say['domains']}", ""]
     rows = [[d.title, d.letter, d.share, d.interval, d.word, d.notes] for d in page.domains]
     lines += _table([say[k] for k in ("domain", "grade", "share", "interval", "outcome")] + [" "], rows)
     lines += [

@@ -7,17 +7,13 @@ from effbench.model.grade import DomainGrade, Reason
 from effbench.model.quantity import Interval
 from effbench.model.record import Record
 from effbench.model.scorecard import Metric, Scorecard
-from effbench.report import enrolment_claim, format, words
+from effbench.report import enrolment_annex, enrolment_claim, format, words
 from effbench.report.enrolment_claim import ClaimRow
 from effbench.report.language import Messages, load
 
 __all__ = ["Check", "DomainRow", "Page", "RuleRow", "build"]
 
 FIRST_PAGE = 3
-TERMS = (
-    ("infer.prefill.", ".time_to_first_token", "time to first token (TTFT)", "MLPerf Inference"),
-    ("quality.to_quality.", ".time", "time to train", "MLPerf Training"),
-)
 # How the grader begins a doubt, to its key in the message catalogue.
 DOUBTS = (
     ("the figures are simulated", "simulated"),
@@ -117,7 +113,7 @@ def build(document: Enrolment, card: Scorecard, record: Record | None, tag: str)
         verdict=document.verdict,
         word=verdict.word,
         tone=words.OUTCOMES[document.verdict][2],
-        sentence=verdict.sentence,
+        sentence=m.text["accept_warned"] if _warned(document) else verdict.sentence,
         letter=letter,
         letter_tone=words.grade_tone(letter),
         simulated=document.simulated,
@@ -134,21 +130,17 @@ def build(document: Enrolment, card: Scorecard, record: Record | None, tag: str)
         rules=[*(_rule(r, m) for r in grade.gates), *(_rule(r, m) for d in grade.domains for r in d.reasons)],
         claim_devices=[enrolment_claim.row(c, m) for c in claim.checks] if claim else [],
         figures=[_figure(metric, m) for metric in card.metrics if metric.device is None],
-        devices=_devices(record),
-        software=_software(record, m),
+        devices=enrolment_annex.devices(record),
+        software=enrolment_annex.software(record, m),
         findings=[(m.severities[f.severity], format.clean(f.code), format.clean(f.message)) for f in card.findings],
-        terms=_terms(card, m),
+        terms=enrolment_annex.terms(card, m),
     )
 
 
-def _terms(card: Scorecard, m: Messages) -> list[tuple[str, str, str]]:
-    """The figures that another standard has a name of its own for."""
-    return [
-        (enrolment_claim.title(metric.key, m), term, standard)
-        for metric in card.metrics
-        for begin, end, term, standard in TERMS
-        if metric.device is None and metric.key.startswith(begin) and metric.key.endswith(end)
-    ]
+def _warned(document: Enrolment) -> bool:
+    """Whether an acceptance comes with warnings about the claim."""
+    checks = document.claim.checks if document.claim else []
+    return document.verdict == "pass" and any(check.outcome == "warn" for check in checks)
 
 
 def _hardware(document: Enrolment, m: Messages) -> str:
@@ -166,7 +158,7 @@ def _facts(document: Enrolment, m: Messages) -> list[tuple[str, str]]:
         (say["policy"], format.clean(f"{policy.name} {policy.version} ({policy.digest[7:15]})")),
         (say["digest"], ", ".join(d[7:19] if d.startswith("sha256:") else d[:12] for d in document.record_digests)),
         (say["evidence"], say["self_reported"]),
-        (say["valid_until"], document.rated_until or say["no_expiry"]),
+        (say["valid_until"], f"{document.rated_until}. {say['rerate']}" if document.rated_until else say["no_expiry"]),
     ]
 
 
@@ -275,26 +267,3 @@ def _claim_check(check: ClaimCheck, m: Messages) -> Check:
     why = m.missing.why if check.outcome == "unknown" else said.why
     do = m.remedies.get(check.reason, said.do)
     return Check(row.title, row.word, row.tone, row.actual, row.required, f"{row.reason} {why}".strip(), do)
-
-
-def _devices(record: Record | None) -> list[list[str]]:
-    if record is None:
-        return []
-    rows = []
-    for a in record.inventory_before.accelerators:
-        units = a.sm_count if a.cpu is None else f"{a.cpu.cores_usable:g}"
-        link = f"{a.pcie.generation or '?'}.0 x{a.pcie.width or '?'}" if a.pcie else "–"
-        memory = format.quantity(float(a.memory_bytes), "byte")
-        named = [a.key, a.part.title if a.part else a.name, str(units or "–"), memory, link, a.uuid or "–"]
-        rows.append([format.clean(text) for text in named])
-    return rows
-
-
-def _software(record: Record | None, m: Messages) -> list[tuple[str, str]]:
-    if record is None:
-        return []
-    seen = record.inventory_before
-    named = [(m.text["driver"], seen.driver), ("VBIOS", ", ".join(sorted({a.vbios for a in seen.accelerators} - {""})))]
-    named += [("OS", seen.os), ("Linux", seen.kernel), ("Python", seen.python), ("torch", seen.torch)]
-    named += [("CUDA", seen.cuda), ("effbench", record.tool.version)]
-    return [(name, format.clean(text)) for name, text in named if text]

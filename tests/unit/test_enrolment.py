@@ -189,6 +189,13 @@ def test_a_claim_that_says_too_little_is_refused(text: str) -> None:
         read_claim(text)
 
 
+@pytest.mark.parametrize("text", ["8x " + "y" * 5000, "z" * 5000, "8x \0", "no/such/claim.yaml"])
+def test_no_text_reaches_the_file_system_as_a_crash(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_claim(text)
+    assert len(str(caught.value)) < 1000
+
+
 @given(st.text(max_size=40))
 def test_any_text_is_a_claim_or_one_clear_error(text: str) -> None:
     try:
@@ -267,6 +274,15 @@ def test_the_page_shows_each_failed_check_with_what_to_do() -> None:
         assert f'lang="{tag}"' in page and m.verdicts["fail"].word in page
         assert m.checks["units"].why in page and m.checks["units"].do in page
         assert m.text["self_reported"] in page
+
+
+def test_an_acceptance_with_a_warning_says_so() -> None:
+    case = slowed(gpu_node(simulated=False), BF16, 0.4)
+    document = decided(case, two())
+    assert document.verdict == "pass"
+    page = enrolment_view.build(document, case.card, case.record, "en")
+    assert page.sentence == load("en").text["accept_warned"]
+    assert [check.title for check in page.failed if BF16.split(".")[2] in check.title]
 
 
 def test_hostile_names_stay_text() -> None:
