@@ -86,8 +86,10 @@ def _ladder(value: dict[str, Any]) -> Iterator[Mistake]:
         if isinstance(grade, str) and ladder and grade not in ladder:
             where = (name,) if name in value else ("ladder",)
             yield Mistake(where, f"{grade!r} is not a grade of the ladder{choices(grade, ladder)}")
-    if value.get("fail_grade") in ladder:
-        yield Mistake(("fail_grade",), f"{value['fail_grade']!r} is on the ladder; below it there is no share to meet")
+    fail = value.get("fail_grade", "F")
+    if isinstance(fail, str) and fail in ladder:
+        at: Where = ("fail_grade",) if "fail_grade" in value else ("ladder", fail)
+        yield Mistake(at, f"{fail!r} is on the ladder; below it there is no share to meet")
 
 
 def _dates(value: dict[str, Any]) -> Iterator[Mistake]:

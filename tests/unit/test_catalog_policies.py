@@ -145,3 +145,8 @@ def test_the_usual_grades_must_be_on_the_ladder_too(load: Any) -> None:
 def test_what_ends_a_rating_is_chosen_from_a_list(load: Any) -> None:
     assert load("rerate_on: [driver, vbios]\n" + GOOD).rerate_on == ["driver", "vbios"]
     assert any("rerate" in p or "moon" in p for p in problems(load, "rerate_on: [moon]\n" + GOOD))
+
+
+def test_the_fail_grade_is_below_the_ladder(load: Any) -> None:
+    usual = GOOD.replace('C: "0.75"}', 'C: "0.75", F: "0.5"}')
+    assert any("'F' is on the ladder" in p and p.startswith("6:") for p in problems(load, usual))

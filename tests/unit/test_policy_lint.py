@@ -138,6 +138,13 @@ def test_what_is_no_policy_is_one_mistake(tmp_path: Path, text: str) -> None:
     assert found and all(r.level == "mistake" for r in found)
 
 
+@pytest.mark.parametrize("line", ["fail_grade: {a: 1}", "fail_grade: [F]", "pass_grade: {}", "provisional_cap: [1]"])
+def test_a_grade_that_is_no_word_is_a_mistake(tmp_path: Path, line: str) -> None:
+    """Found by fuzzing: a mapping cannot be looked up among the grades."""
+    found = remarks(tmp_path, GOOD.replace("gpu:", f"{line}\ngpu:", 1))
+    assert any(r.level == "mistake" and r.text.startswith("7:") for r in found)
+
+
 SCRAPS = ["[]", "{}", "1", "null", '"0"', '"-1"', '"1e308 W"', "[1, {}]", "{a: 1}", "true", "0.5", "health"]
 
 
