@@ -95,10 +95,11 @@ def _show(summary: ImportSummary, output: Path) -> None:
     lines += [f"{finding.severity}: {finding.message}  [{finding.code}]" for finding in summary.findings]
     lines += _listed("node", [line for node in summary.nodes for line in _told(node)])
     quiet = sum(not list(_told(node)) for node in summary.nodes)
-    lines.append(f"{quiet} nodes with nothing to tell")
+    lines += [f"{quiet} nodes with nothing to tell"] if quiet else []
     reasons = sorted({node.reason for node in summary.nodes})
     lines += [f"Not rated: {reason}" for reason in reasons]
-    lines.append(f"Records: {output}/records.jsonl  all of the above: {output}/import.json")
+    lines += [f"Records: {output}/records.jsonl"] if summary.nodes else []
+    lines.append(f"All of the above: {output}/import.json")
     options.emit("\n".join(_plain(line) for line in lines))
 
 

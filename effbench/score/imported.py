@@ -220,7 +220,7 @@ def _fleet_findings(anchors: Sequence[Anchor], parts: dict[str, list[int]], node
             f"nothing says which accelerator {without} of {nodes} nodes have: a fleet that is slow together looks well"
         )
         found.append(Finding("import-no-anchor", "warning", text))
-    if nodes < NODES_MIN:
+    if 0 < nodes < NODES_MIN:
         text = f"{nodes} of the {NODES_MIN} nodes that are needed to say who stands out"
         found.append(Finding("import-few-nodes", "info", text))
     return found

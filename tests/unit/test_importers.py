@@ -220,7 +220,9 @@ def test_nccl_tests_as_text(tmp_path: Path) -> None:
 def test_nccl_wrong_results_count_and_unchecked_ones_are_absent(tmp_path: Path, word: str, wrong: float | None) -> None:
     path = tmp_path / "out.txt"
     path.write_text(NCCL.replace("WRONG", word))
-    assert one("nccl-tests", path).figures.get("health.wrong_results") == wrong
+    record = one("nccl-tests", path)
+    assert record.figures.get("health.wrong_results") == wrong
+    assert [c.outcome for c in record.checks] == ["fail" if wrong else "skip"]
 
 
 def test_nccl_output_that_ends_early_passes_no_check(tmp_path: Path) -> None:
@@ -369,7 +371,8 @@ def test_the_command_reads_what_it_can_and_says_what_it_lost(tmp_path: Path) -> 
 
 def test_the_command_ends_with_2_when_no_node_could_be_read_and_for_wrong_words(tmp_path: Path) -> None:
     path = written(tmp_path / "r.jsonl", "{")
-    assert call("import", "superbench", path, "-o", tmp_path / "a").code == 2
+    none = call("import", "superbench", path, "-o", tmp_path / "a")
+    assert none.code == 2 and "records.jsonl" not in none.said and not (tmp_path / "a" / "records.jsonl").exists()
     assert call("import", "superbench", tmp_path / "none", "-o", tmp_path / "b").code == 2
     said = call("import", "superbench", path, "-o", tmp_path / "c", "--accelerator", "nvidia-h200").said
     assert "nvidia-h200-sxm" in said
