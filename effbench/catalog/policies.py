@@ -142,7 +142,7 @@ def _anchor(section: dict[str, Any], where: Where) -> Iterator[Mistake]:
         keys = [key for keys in lists if isinstance(keys, list) for key in keys if isinstance(key, str)]
         if not any(key.endswith(RELATIVE) for key in keys):
             continue
-        if not anchored or (domain.get("critical") is True and domain.get("name") not in anchored):
+        if not anchored or (domain.get("critical") is True and str(domain.get("name")) not in anchored):
             which = "its" if domain.get("critical") is True else "a critical domain's"
             text = f"{domain.get('name')} rests on a baseline alone; add a gate on one of {which} ...{ABSOLUTE}"
             yield Mistake((*where, "domains", number), text)

@@ -150,3 +150,11 @@ def test_what_ends_a_rating_is_chosen_from_a_list(load: Any) -> None:
 def test_the_fail_grade_is_below_the_ladder(load: Any) -> None:
     usual = GOOD.replace('C: "0.75"}', 'C: "0.75", F: "0.5"}')
     assert any("'F' is on the ladder" in p and p.startswith("6:") for p in problems(load, usual))
+
+
+@pytest.mark.parametrize("name", ["[a]", "{a: 1}"])
+def test_a_domain_whose_name_is_no_word_is_a_mistake(load: Any, name: str) -> None:
+    """Found by fuzzing: the anchor of a baseline was looked up by it."""
+    text = RELATIVE.replace("name: compute\n", f"name: {name}\n      critical: true\n")
+    text = text.replace("  domains:\n", ANCHOR + "  domains:\n", 1)
+    assert any(problem.startswith("15:") and "expected text" in problem for problem in problems(load, text))
