@@ -11,12 +11,12 @@ from itertools import pairwise
 
 import msgspec
 
-from effbench.device.nvml_energy import STUCK_AFTER_S
 from effbench.energy.series import Series, first_seen
 from effbench.model.energy import Sensor
 
-# A counter of a powered device always moves: standing still for this many of its updates (and 2 s) is a fault.
-STUCK_UPDATES = 20
+# A counter of a powered device always moves: standing still for this many of its updates, and so many seconds, is a
+# fault.
+STUCK_UPDATES, STUCK_AFTER_S = 20, 2.0
 # The end of a window must have a reading within two polls; a busy host delays single readings by a tenth of a second.
 END_POLLS, END_LEAST_S = 2.0, 0.25
 # Watts are not integrated over a hole of more than three polls (and half a second), nor with under 95 % of the window

@@ -1,4 +1,4 @@
-"""The parts of the NVML device that need no library: reasons, energy, field IDs, addresses, whose process it is."""
+"""The parts of the NVML device that need no library: reasons, field IDs, addresses, whose process it is."""
 
 import math
 import os
@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effbench.device.nvml import foreign_pids
-from effbench.device.nvml_energy import EnergyReading, counter_delta, energy_window, is_stuck, update_period_s
 from effbench.device.nvml_fields import STABLE_IDS, allowed, branch, decode
 from effbench.device.nvml_held import HeldTimes
 from effbench.device.nvml_inventory import numa_node, pci_address
@@ -46,50 +45,6 @@ def test_each_known_reason_has_exactly_one_class():
 @given(st.integers(0, 2**32), st.integers(0, 2**32))
 def test_a_mask_has_the_reasons_of_both_its_halves(a, b):
     assert set(clock_reasons(a | b)) == set(clock_reasons(a)) | set(clock_reasons(b))
-
-
-def readings(*pairs):
-    return [EnergyReading(t_ns=int(t * 1e9), energy_j=e) for t, e in pairs]
-
-
-def test_counter_delta_tells_a_wrap_from_a_reset():
-    assert counter_delta(10.0, 12.5) == 2.5
-    assert counter_delta(10.0, 2.0) is None
-    assert counter_delta(2.0**32 - 10, 5.0, wrap=2.0**32) == 15.0
-    assert counter_delta(2.0**33, 5.0, wrap=2.0**32) is None
-
-
-@given(st.floats(0, 2**31), st.floats(0, 2**31))
-def test_one_wrap_is_undone(before, step):
-    wrap = 2.0**32
-    assert math.isclose(counter_delta(before, (before + step) % wrap, wrap), step, abs_tol=1e-3)
-
-
-def test_a_good_window_has_its_energy_and_its_granularity():
-    window = energy_window(readings(*[(t / 20, 40.0 * (t // 2)) for t in range(201)]))
-    assert window.problem == ""
-    assert window.energy_j == 4000.0
-    assert window.seconds == 10.0
-    assert window.step_s == pytest.approx(0.1)
-    assert window.uncertainty == pytest.approx(0.02)
-
-
-def test_a_bad_window_has_a_problem_and_no_energy():
-    assert energy_window([]).problem == "too-few-readings"
-    assert energy_window(readings((0, 1.0))).problem == "too-few-readings"
-    assert energy_window(readings((0, 5.0), (1, 5.0))).problem == "too-few-readings"
-    assert energy_window(readings((0, 5.0), (1, 6.0), (4, 6.0))).problem == "stuck"
-    assert energy_window(readings((0, 900.0), (1, 950.0), (2, 10.0), (3, 2000.0))).problem == "reset"
-    for window in (readings((0, 5.0), (1, 5.0)), readings((0, 5.0), (4, 5.0)), readings((0, 9.0), (1, 2.0))):
-        assert energy_window(window).energy_j is None
-
-
-def test_stuck_needs_time():
-    assert not is_stuck([])
-    assert not is_stuck(readings((0, 1.0), (0.5, 1.0)))
-    assert is_stuck(readings((0, 1.0), (2.5, 1.0)))
-    assert not is_stuck(readings((0, 1.0), (2.5, 1.0), (2.6, 2.0)))
-    assert update_period_s(readings((0, 1.0), (1, 2.0))) is None
 
 
 def test_branches_of_drivers_and_bindings():
