@@ -20,7 +20,7 @@ from effbench.model.grade import Grade
 from effbench.model.inventory import Inventory
 from effbench.model.plan import Plan, Trial
 from effbench.model.policy import Policy
-from effbench.model.record import USABLE, Record
+from effbench.model.record import Record
 from effbench.model.scaling import Projection
 from effbench.model.scorecard import Scorecard
 from effbench.model.site import SiteFacts
@@ -31,7 +31,7 @@ from effbench.run.agreement import source_digest
 from effbench.run.ranks import refuse_nested
 from effbench.run.recording import Recording
 from effbench.run.redact import redact
-from effbench.run.rounds import Done
+from effbench.run.rounds import Done, finished
 from effbench.run.site import Site, same_node, survey
 from effbench.run.team import launcher as launcher_of
 from effbench.run.watch import watch_for
@@ -39,6 +39,7 @@ from effbench.score.comparison import Compared, compare_records
 from effbench.score.node import score
 from effbench.score.projection import project
 from effbench.store import documents
+from effbench.store.nodes import CLUSTER, cluster_card
 from effbench.store.runs import any_document, card_of, keep_site, record_of, replay, site_of
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "card_of",
     "checked_folder",
     "checked_launch",
+    "cluster_artefacts",
     "compare_records",
     "diagnose",
     "encode",
@@ -166,12 +168,30 @@ def artefacts(folder: Path, record: Record, policy: Policy, facts: SiteFacts | N
     verdict = grade(card, policy)
     documents.write(folder / documents.RECORD, documents.encode(record))
     documents.write(folder / documents.SCORECARD, documents.encode(card))
+    _reports(folder, card, verdict, record)
+    return card, verdict
+
+
+def cluster_artefacts(folder: Path, policy: Policy) -> tuple[Scorecard, Grade]:
+    """Score the campaign in `folder`, grade it and write `cluster.json` and its reports, whatever the verdict.
+
+    Raises:
+        InputError: `folder` holds no campaign, or not one node reported. OutputError: it cannot be written.
+    """
+    card = cluster_card(folder, policy)
+    verdict = grade(card, policy)
+    documents.write(folder / CLUSTER, documents.encode(card))
+    _reports(folder, card, verdict, None)
+    return card, verdict
+
+
+def _reports(folder: Path, card: Scorecard, verdict: Grade, record: Record | None) -> None:
+    """Write the grade and every format that leaves a file."""
     documents.write(folder / documents.GRADE, documents.encode(verdict))
     for name in report.names():
         reporter = report.load(name)
         if reporter.FILENAME and reporter.FILENAME != documents.SCORECARD:
             documents.write(folder / reporter.FILENAME, reporter.render(card, verdict, record))
-    return card, verdict
 
 
 def calibration(facts: SiteFacts | None, inventory: Inventory) -> Callable[[list[Sensor]], list[Sensor]] | None:
@@ -252,27 +272,10 @@ def joined(earlier: Plan, later: Plan) -> Plan:
     return planning.joined(earlier, later)
 
 
-def finished(record: Record) -> Done:
-    """Return what need not be measured again: trials that have all their rounds, and single rounds of the others."""
-    enough = {t.id: min(t.rounds or record.plan.rounds_min, record.plan.rounds_min) for t in record.plan.trials}
-    done: set[str | tuple[str, int]] = set()
-    for m in record.measurements:
-        whole = [r.round for r in m.rounds if r.status == "done"]
-        done |= {(m.trial, number) for number in whole}
-        if m.status in USABLE and len(whole) >= enough[m.trial]:
-            done.add(m.trial)
-    return frozenset(done)
-
-
 def redacted(source: Path, target: Path, salt: bytes, words: Sequence[str]) -> Record:
     """Write a redacted copy of the journal in `source` into `target` and return its record."""
     whole = journal.read(source / documents.JOURNAL)
-    writer = journal.JournalWriter(target / documents.JOURNAL)
-    try:
-        for member in journal.members(redact(whole.events, salt, words, whole.damage)):
-            writer.write(member)
-    finally:
-        writer.close()
+    journal.copy(target / documents.JOURNAL, redact(whole.events, salt, words, whole.damage))
     return replay(target)
 
 

@@ -29,7 +29,7 @@ def command(run: Path, subject: str, policy: str, site: Path | None, as_json: bo
     if subject == "cluster":
         from effbench.cli import cluster_files
 
-        card, verdict = cluster_files.write(run, api.load_policy(policy, options.search_path(None)))
+        card, verdict = api.cluster_artefacts(run, api.load_policy(policy, options.search_path(None)))
         return cluster_files.show(run, card, verdict, as_json)
     options.emit(api.encode(api.score(api.record_of(run), api.load_site(site) if site else api.site_of(run))))
     return 0

@@ -98,7 +98,7 @@ def submitted(where: Placed, suite: str, extra: Sequence[Path], rules: Policy) -
     root = root.absolute()
     if where.asked.each:
         _campaign(root, where.asked, name, [*called, "--launcher", "torchrun"])
-        card, verdict = cluster_files.write(root, rules)
+        card, verdict = api.cluster_artefacts(root, rules)
         return cluster_files.show(root, card, verdict, given["as_json"])
     _whole(root, where.asked, name, [*called, "--launcher", "slurm"])
     return _shown(root, rules, given["as_json"])

@@ -146,6 +146,20 @@ class _Head(msgspec.Struct, frozen=True):
     schema: str
 
 
+def copy(path: Path, events: Sequence[Event]) -> None:
+    """Write `events` as a journal of their own, member by member as the engine does.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    writer = JournalWriter(path)
+    try:
+        for member in members(events):
+            writer.write(member)
+    finally:
+        writer.close()
+
+
 def members(events: Sequence[Event]) -> list[list[Event]]:
     """Split events into members as the engine writes them: one ends with each `Closed`."""
     split: list[list[Event]] = [[]]

@@ -69,12 +69,7 @@ def add_to_run(source: Path, log: Path, target: Path, uncertainty: str | None) -
         Noted(whole.events[0].t_ns, Finding("record-truncated", "error", f"the journal was damaged ({text})"))
         for text in whole.damage
     ]
-    writer = journal.JournalWriter(target)
-    try:
-        for member in journal.members([*added[:1], *lost, *added[1:]]):
-            writer.write(member)
-    finally:
-        writer.close()
+    journal.copy(target, [*added[:1], *lost, *added[1:]])
     return sum(isinstance(event, Telemetry) and event.device == "node" for event in added)
 
 

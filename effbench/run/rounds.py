@@ -5,6 +5,7 @@ import msgspec
 from effbench.catalog.references import assumed_tau
 from effbench.model.finding import Finding
 from effbench.model.plan import Plan, Trial
+from effbench.model.record import USABLE, Record
 from effbench.model.suite import DeviceClass
 from effbench.run.plan import START_S, starts
 from effbench.stats.interval import estimate
@@ -109,3 +110,15 @@ class History:
             for t in self._plan.trials
             if t.id in self._times and not t.rounds
         }
+
+
+def finished(record: Record) -> Done:
+    """Return what need not be measured again: trials that have all their rounds, and single rounds of the others."""
+    enough = {t.id: min(t.rounds or record.plan.rounds_min, record.plan.rounds_min) for t in record.plan.trials}
+    done: set[str | tuple[str, int]] = set()
+    for m in record.measurements:
+        whole = [r.round for r in m.rounds if r.status == "done"]
+        done |= {(m.trial, number) for number in whole}
+        if m.status in USABLE and len(whole) >= enough[m.trial]:
+            done.add(m.trial)
+    return frozenset(done)
