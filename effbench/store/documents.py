@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from effbench.launch.slurm_batch import FOLDER
 from effbench.model.digest import digest
 from effbench.model.error import DocumentError, OutputError
 from effbench.model.grade import Grade
@@ -20,7 +21,7 @@ T = TypeVar("T")
 def prepare(folder: Path) -> None:
     """Make `folder` ready for a run: created, empty, writable. Called before anything is measured.
 
-    Hidden entries are no results: what a scheduler's job keeps beside them, what a file system keeps (`.nfs...`).
+    What the scheduler's job that runs it keeps there (`.campaign`) is no result; anything else is, hidden or not.
 
     Raises:
         OutputError: it exists and is not empty, or it cannot be written.
@@ -28,7 +29,7 @@ def prepare(folder: Path) -> None:
     probe = folder / ".writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(not entry.name.startswith(".") for entry in folder.iterdir()):
+        if any(entry.name != FOLDER for entry in folder.iterdir()):
             raise OutputError(f"{folder}: the folder is not empty; choose another with -o")
         probe.write_bytes(b"\0" * 4096)
         probe.unlink()

@@ -53,6 +53,16 @@ def test_a_run_folder_is_made_with_its_parents_and_left_empty(tmp_path: Path) ->
     assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
+def test_only_what_a_scheduler_keeps_beside_a_run_may_be_there_already(tmp_path: Path) -> None:
+    (tmp_path / ".campaign").mkdir()
+    documents.prepare(tmp_path)
+    for name in (".hidden", ".git", "record.json"):
+        (tmp_path / name).touch()
+        with pytest.raises(OutputError, match="the folder is not empty; choose another"):
+            documents.prepare(tmp_path)
+        (tmp_path / name).unlink()
+
+
 def test_a_folder_that_takes_no_byte_is_refused_and_left_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, data: bytes) -> None:
         path.touch()
