@@ -2,11 +2,14 @@
 
 import msgspec
 import pytest
+from test_grade import card, count, share
 from test_score import GEMM, SHAPE, keys, measured, one, record, trial
 
+from effbench import api
 from effbench.device.nvml_reasons import HW_THERMAL_SLOWDOWN, SW_POWER_CAP
 from effbench.model.event import Sample, Telemetry
 from effbench.model.record import Soak
+from effbench.model.scorecard import DeviceCard, Metric
 from effbench.model.suite import Procedure
 from effbench.run.soak import soak
 from effbench.score.node import score
@@ -153,3 +156,33 @@ def test_unusable_evidence_gives_no_soak(status: str) -> None:
 def test_a_run_without_a_soak_has_no_such_figure() -> None:
     t = trial(SHAPE)
     assert not any(".soak." in key for key in keys(score(record([(t, measured(t, 1.25e-3))]))))
+
+
+def node_2026(kind: str, soaked: dict[str, float], **changes: object) -> str:
+    """The verdict of node-2026 on a node that meets all else, with these figures of its soak."""
+    policy = api.load_policy("node-2026")
+    section = policy.gpu if kind == "gpu" else policy.cpu
+    met = {g.metric: 1e12 if g.metric.endswith("bytes") else 0.0 for g in section.gates if ".soak." not in g.metric}
+    shares = [share(rule.any_of[0], 0.99, 0.001) for domain in section.domains for rule in domain.metrics]
+    found: list[Metric] = [msgspec.structs.replace(count(key, value), **changes) for key, value in soaked.items()]
+    whole = [count(key, value, better="higher" if value else "lower") for key, value in met.items()]
+    node = card(metrics=[*whole, *shares, *found], device_class=kind, devices=[DeviceCard(f"{kind}0", kind, "x")])
+    return api.grade(node, policy).verdict
+
+
+@pytest.mark.parametrize(
+    ("kind", "figure", "held", "late"),
+    [
+        ("gpu", "compute.gemm.bf16.soak.slowdown", 0.01, 0.08),
+        ("gpu", "compute.gemm.bf16.soak.throttle_share", 0.0, 0.3),
+        ("cpu", "compute.gemm.fp32.soak.slowdown", 0.04, 0.25),
+    ],
+)
+def test_a_node_that_slows_down_late_in_its_soak_is_not_accepted(
+    kind: str, figure: str, held: float, late: float
+) -> None:
+    assert node_2026(kind, {}) == "pass", "without a soak there is none to judge"
+    assert node_2026(kind, {figure: held}) == "pass"
+    assert node_2026(kind, {figure: late}) == "fail"
+    assert node_2026(kind, {figure: held}, status="invalid") == "not_rated"
+    assert node_2026(kind, {figure: late}, status="suspect") == "not_rated"
