@@ -6,21 +6,26 @@ import math
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from effbench import resources
 from effbench.catalog.imports import formats, targets
+from effbench.catalog.policies import load_policy
+from effbench.grade.verdict import grade
 from effbench.importers import load
 from effbench.importers.contract import Reading
 from effbench.importers.records import part_named, records
 from effbench.importers.text import json_in, lines
 from effbench.model.error import InputError
 from effbench.model.imported import BadRecord, ImportedRecord, ImportSummary
-from effbench.score.imported import Fleet
+from effbench.score.imported import Fleet, scorecard
 from tests.unit.command_line import call
 
 H200 = "NVIDIA H200"
+NODE_2026 = load_policy(resources.find("policies", "node-2026"))
 
 NCCL = """\
 # nccl-tests version 2.17 nccl-headers=22800 nccl-library=22800
@@ -506,11 +511,23 @@ SHAPES = st.recursive(
 def test_no_file_takes_the_program_down(name: str, text: str, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text(text, encoding="utf-8", errors="surrogatepass")
-    taken = Fleet()
+    taken, nodes, lost = Fleet(), [], []
     for found in records(name, [path]):
         if isinstance(found, ImportedRecord):
             taken.add(found)
-    taken.summary(name, [], [])
+            nodes.append(found)
+        else:
+            lost.append(found)
+    summary = taken.summary(name, [str(path)], lost)
+    assert [told.node for told in summary.nodes] == sorted({record.node for record in nodes})
+    assert len(summary.nodes) == len(nodes) and summary.bad == lost
+    assert {told.verdict for told in summary.nodes} <= {"not_rated", "fail"}
+    for record in nodes:
+        assert record.figures or record.checks, "a node of which nothing was read is no node"
+        assert all(abs(value) < 1e100 for value in record.figures.values())
+        verdict = grade(scorecard(record), NODE_2026)
+        assert verdict.grade is None and verdict.verdict in ("not_rated", "fail")
+        assert msgspec.json.decode(msgspec.json.encode(record), type=ImportedRecord) == record
 
 
 def test_a_damaged_text_in_front_of_json_is_passed_by() -> None:
