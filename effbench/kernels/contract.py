@@ -96,13 +96,6 @@ class Rig(Protocol):
         """Begin to count the most memory allocated anew, before a trial is built."""
 
 
-class RankFacts(Protocol):
-    """A team step that also knows figures of its own rank alone (busy and wait time)."""
-
-    def rank_facts(self) -> dict[str, float]:
-        """Figures of this rank, SI base units, finite. They arrive as the facts `name.r0`, `name.r1` ..."""
-
-
 class OwnPass(Protocol):
     """A step in procedure mode `once` runs its own pass and yields the samples itself (memory_fill, achievable)."""
 

@@ -11,7 +11,7 @@ ranks, `update` is AdamW. Where the clock's marks lie:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from effbench.kernels import parallel_model, train_state, transformer
 from effbench.kernels.group import Group
@@ -22,22 +22,6 @@ from effbench.kernels.wait_clock import WaitClock
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-class Trainee(Protocol):
-    """A model that this rank trains, alone or with others."""
-
-    def differentiate(self, tokens: Tensor) -> Tensor:
-        """Forward and backward pass over this rank's tokens; returns its mean loss, detached."""
-
-    def update(self, steps: int) -> None:
-        """AdamW, after `steps` earlier ones."""
-
-    def trained(self) -> list[Tensor]:
-        """Whole weights in the dtype of computation, in the order of `transformer.trainable`; all ranks call it."""
-
-    def gradients(self) -> list[Tensor]:
-        """Whole fp32 gradients of the last `differentiate`, in the same order; all ranks call it."""
 
 
 class Masters:

@@ -234,8 +234,3 @@ def _complaint(text: str) -> str:
     words = ("Error", "error:", "Fatal", "effbench.run.rank:", "not found", "No module")
     lines = [line.strip() for line in text.splitlines() if any(word in line for word in words)]
     return lines[-1][:300] if lines else ""
-
-
-def deadline_of(trial: Trial, left_s: float) -> float:
-    """Seconds that the parent waits for a trial."""
-    return max(1.0, min(trial.deadline_s, left_s))
