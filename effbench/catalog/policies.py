@@ -136,7 +136,7 @@ def _section(section: Any, where: Where) -> Iterator[Mistake]:
 def _anchor(section: dict[str, Any], where: Where) -> Iterator[Mistake]:
     """Shares of a baseline alone would let a fleet that is slow as a whole define what is normal."""
     gates = [g for g in _items(section, "gates") if str(g.get("metric")).endswith(ABSOLUTE)]
-    anchored = {str(g.get("metric")).split(".")[0] for g in gates if g.get("on_missing") != "ignore"}
+    anchored = {str(g.get("metric")).split(".")[0] for g in gates if g.get("on_missing", "not_rated") == "not_rated"}
     for number, domain in enumerate(_items(section, "domains")):
         lists = [rule.get("any_of") for rule in _items(domain, "metrics")]
         keys = [key for keys in lists if isinstance(keys, list) for key in keys if isinstance(key, str)]

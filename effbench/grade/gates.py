@@ -1,23 +1,22 @@
 """Hard gates: what nothing averages away. Each compares the pessimistic end of a metric with a threshold."""
 
-from collections.abc import Sequence
-
 from effbench.catalog.metrics import lookup
 from effbench.catalog.quantities import parse
 from effbench.grade.yardsticks import untrusted, yardsticks
 from effbench.model.grade import Reason, Verdict
 from effbench.model.policy import GateRule
 from effbench.model.record import USABLE
-from effbench.model.scorecard import Metric
+from effbench.model.scorecard import Metric, Scorecard
 
 
-def gate(rule: GateRule, metrics: Sequence[Metric]) -> Reason | None:
-    """Judge one gate on the node's aggregate. None when the metric is missing and the rule says to ignore that."""
+def gate(rule: GateRule, card: Scorecard) -> Reason | None:
+    """Judge one gate on the node's aggregate. None when the metric is missing and the rule lets that be."""
+    metrics = card.metrics
     row = lookup(rule.metric)
     threshold = parse(rule.threshold).value
     metric = next((m for m in metrics if m.key == rule.metric and m.device is None), None)
     unit = row.unit if row else "1"
-    if metric is None and rule.on_missing == "ignore":
+    if metric is None and _waived(rule, card):
         return None
     doubt = _doubt(rule, metric)
     if metric is None or doubt:
@@ -48,6 +47,13 @@ def gate(rule: GateRule, metrics: Sequence[Metric]) -> Reason | None:
         suspect=suspect,
         yardsticks=yardsticks(rule.metric, metrics),
     )
+
+
+def _waived(rule: GateRule, card: Scorecard) -> bool:
+    """Whether the absence of the metric says nothing of the node. A plan that is not known asked for everything."""
+    if rule.on_missing == "unplanned":
+        return card.planned is not None and rule.metric.rpartition(".")[0] not in card.planned
+    return rule.on_missing == "ignore"
 
 
 def _doubt(rule: GateRule, metric: Metric | None) -> str:

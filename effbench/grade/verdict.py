@@ -20,7 +20,7 @@ def grade(card: Scorecard, policy: Policy) -> Grade:
         return grade_cluster(card, card.cluster, policy)
     section = policy.gpu if card.device_class == "gpu" else policy.cpu
     ladder = Ladder(policy)
-    gates = [reason for rule in section.gates if (reason := gate(rule, card.metrics)) is not None]
+    gates = [reason for rule in section.gates if (reason := gate(rule, card)) is not None]
     domains = [domain(rule, card.metrics, ladder, policy) for rule in section.domains]
     doubts = _doubts(card, policy)
     outcomes: list[Verdict] = [r.outcome for r in gates]

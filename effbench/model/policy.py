@@ -33,12 +33,13 @@ class DomainRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 class GateRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A hard gate that nothing averages away. `threshold` is a unit-bearing string: "0", "0.85", "3.0 TB/s".
 
-    `on_missing`: `not_rated` (the default: no evidence, no rating) or `ignore` (the device class lacks it).
+    `on_missing`: `not_rated` (the default: no evidence, no rating), `unplanned` (not asked of a run whose suite holds
+    no trial that could give it; planned and absent is not rated) or `ignore` (the device class lacks it).
     """
 
     metric: str
     threshold: str
-    on_missing: Literal["not_rated", "ignore"] = "not_rated"
+    on_missing: Literal["not_rated", "unplanned", "ignore"] = "not_rated"
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

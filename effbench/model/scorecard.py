@@ -68,6 +68,8 @@ class Scorecard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
     Of a cluster, `node` is the campaign's name, every metric is the median over the nodes, and `cluster` says the rest.
     `imported` names the format when another tool measured: such a scorecard never passes.
+    `planned` are the stems of all figures that the run set out to take (`compute.gemm.bf16.soak`), so that one which is
+    absent is told from one which nobody asked for; None when that is not known.
     """
 
     schema: Literal["effbench.scorecard/1"]
@@ -90,3 +92,4 @@ class Scorecard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     scaling: ScalingView | None = None
     cluster: Cluster | None = None
     imported: str = ""
+    planned: list[str] | None = None

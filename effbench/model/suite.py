@@ -10,6 +10,10 @@ DeviceClass = Literal["gpu", "cpu"]
 Scope = Literal["device", "pair", "node", "rack", "cluster"]
 
 
+# Shorter windows end before a heat sink has settled: five minutes is half of node/full's soak.
+SOAK_LEAST_S = 300.0
+
+
 class Procedure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How one trial is sampled within one round. Times in seconds.
 
@@ -43,6 +47,11 @@ class Procedure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
             raise ValueError("warmup_s must not be negative")
         if self.telemetry_hz is not None and not 0.1 <= self.telemetry_hz <= 100:
             raise ValueError("telemetry_hz lies between 0.1 and 100")
+
+    @property
+    def soaks(self) -> bool:
+        """Whether this is a soak: one unbroken window of at least five minutes under load."""
+        return self.mode == "sustained" and self.duration_s >= SOAK_LEAST_S
 
 
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

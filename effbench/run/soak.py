@@ -9,16 +9,14 @@ from effbench.device.nvml_reasons import HARDWARE, THERMAL
 from effbench.model.event import Sample, Telemetry
 from effbench.model.quantity import Interval, Quantity
 from effbench.model.record import Soak
-from effbench.model.suite import DeviceClass, Procedure
+from effbench.model.suite import SOAK_LEAST_S, DeviceClass, Procedure
 from effbench.model.unit import Unit
 from effbench.stats.drift import drift
 from effbench.stats.interval import estimate
 from effbench.stats.quantile import quantile
 
-__all__ = ["SOAK_LEAST_S", "THROTTLED", "soak"]
+__all__ = ["THROTTLED", "soak"]
 
-# Shorter windows end before a heat sink has settled: five minutes is half of node/full's soak.
-SOAK_LEAST_S = 300.0
 # A third needs enough batches for an interval, and the whole window for a slope.
 BATCHES_LEAST = 30
 # Reasons that were read for fewer of the moments say nothing of the others.
@@ -34,7 +32,7 @@ def soak(procedure: Procedure, kind: DeviceClass, rounds: Sequence[Round]) -> So
 
     `rounds` are the samples of each whole round with the telemetry of the device meanwhile.
     """
-    if procedure.mode != "sustained" or procedure.duration_s < SOAK_LEAST_S or not rounds:
+    if not procedure.soaks or not rounds:
         return None
     timed = [sorted(_counted(samples), key=lambda s: s.t_ns) for samples, _ in rounds]
     if any(len(samples) < BATCHES_LEAST or _seconds(samples) < SOAK_LEAST_S for samples in timed):

@@ -21,7 +21,7 @@ from effbench.score.economics import economics
 from effbench.score.power import power
 from effbench.score.quality import to_quality
 from effbench.score.scaling import scaling
-from effbench.score.stability import settled, steadiness
+from effbench.score.stability import planned, settled, steadiness
 from effbench.score.waterfall import many_devices, of_teams, waterfall
 
 READ_BANDWIDTH = "memory.stream.read.bandwidth"
@@ -68,6 +68,7 @@ def score(record: Record, facts: SiteFacts | None = None) -> Scorecard:
         simulated=record.simulated,
         ended_at=record.ended_at,
         scaling=view,
+        planned=planned(record.plan),
     )
 
 

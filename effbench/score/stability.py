@@ -6,14 +6,26 @@ import msgspec
 
 from effbench.catalog.metrics import lookup
 from effbench.model.finding import Finding
+from effbench.model.plan import Output, Plan
 from effbench.model.quantity import Interval, Quantity
 from effbench.model.record import USABLE, Measurement, Record, Soak
 from effbench.model.scorecard import Metric
 from effbench.score.derive import SOAK, Derived, Source, derive
 
-__all__ = ["settled", "steadiness"]
+__all__ = ["planned", "settled", "steadiness"]
 
 RATES = ("flop", "memory_bytes")
+
+
+def planned(plan: Plan) -> list[str]:
+    """Return the stems of the figures that the trials of `plan` give when nothing goes wrong, soaks included."""
+    stems = set()
+    for trial in plan.trials:
+        for output in trial.outputs if trial.skipped is None else []:
+            stems |= {key.rpartition(".")[0] for key in (output.key, output.headline) if key}
+            if trial.procedure.soaks and output.of in RATES:
+                stems.add(_stem(output))
+    return sorted(stems)
 
 
 def settled(record: Record, findings: list[Finding]) -> list[Derived]:
@@ -68,8 +80,11 @@ def _soaked(record: Record) -> Iterator[tuple[Source, str]]:
             continue
         output = next((o for o in trial.outputs if o.of in RATES), None)
         if output is not None:
-            stem = (output.headline or output.key).rpartition(".")[0]
-            yield Source(trial, measured, devices[measured.device]), f"{stem}.{SOAK}"
+            yield Source(trial, measured, devices[measured.device]), _stem(output)
+
+
+def _stem(output: Output) -> str:
+    return f"{(output.headline or output.key).rpartition('.')[0]}.{SOAK}"
 
 
 def _figures(measured: Measurement) -> Iterator[tuple[str, float, Interval | None]]:

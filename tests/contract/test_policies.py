@@ -8,7 +8,6 @@ from test_suites import DEVICES, load, trials
 from effbench import resources
 from effbench.catalog.policies import load_policy
 from effbench.model.inventory import Accelerator
-from effbench.run.soak import SOAK_LEAST_S
 
 # The lightest suite that gives all of the required evidence.
 SUITE_OF = {
@@ -30,7 +29,7 @@ def made(suite: str, device: int) -> set[str]:
     for _, kernel, params, procedure in trials(load(suite), DEVICES[device]):
         for output in kernel.outputs(params):
             found |= {stem(key) for key in (output.key, output.headline) if key}
-            if procedure.duration_s >= SOAK_LEAST_S and procedure.mode == "sustained":
+            if procedure.soaks:
                 found.add(stem(output.headline or output.key) + ".soak")
     return found
 
@@ -50,7 +49,7 @@ def test_the_suite_gives_what_the_policy_requires(name: str, device: int) -> Non
         for rule in domain.metrics:
             assert any(stem(key) in have for key in rule.any_of), rule.any_of
     for gate in section.gates:
-        asked = gate.on_missing != "ignore" and not gate.metric.startswith("health.")
+        asked = gate.on_missing == "not_rated" and not gate.metric.startswith("health.")
         assert not asked or stem(gate.metric) in have, gate.metric
 
 
@@ -74,7 +73,5 @@ def test_no_shipped_policy_rates_what_was_not_measured(name: str) -> None:
     assert not policy.accepts_simulated and float(policy.coverage_min) >= 0.75
     for section in (policy.gpu, policy.cpu):
         assert {"health.wrong_results", "health.memory_errors"} <= {g.metric for g in section.gates}
-        ignored = [g.metric for g in section.gates if g.on_missing == "ignore"]
-        # Counters that not every part has, and the soak that only the longest suite holds.
-        assert all(metric.startswith("health.") or ".soak." in metric for metric in ignored)
+        assert all(g.metric.startswith("health.") for g in section.gates if g.on_missing == "ignore")
         assert all(domain.required for domain in section.domains)

@@ -158,7 +158,7 @@ def test_a_run_without_a_soak_has_no_such_figure() -> None:
     assert not any(".soak." in key for key in keys(score(record([(t, measured(t, 1.25e-3))]))))
 
 
-def node_2026(kind: str, soaked: dict[str, float], **changes: object) -> str:
+def node_2026(kind: str, soaked: dict[str, float], planned: list[str] | None, **changes: object) -> str:
     """The verdict of node-2026 on a node that meets all else, with these figures of its soak."""
     policy = api.load_policy("node-2026")
     section = policy.gpu if kind == "gpu" else policy.cpu
@@ -167,6 +167,7 @@ def node_2026(kind: str, soaked: dict[str, float], **changes: object) -> str:
     found: list[Metric] = [msgspec.structs.replace(count(key, value), **changes) for key, value in soaked.items()]
     whole = [count(key, value, better="higher" if value else "lower") for key, value in met.items()]
     node = card(metrics=[*whole, *shares, *found], device_class=kind, devices=[DeviceCard(f"{kind}0", kind, "x")])
+    node = msgspec.structs.replace(node, planned=planned)
     return api.grade(node, policy).verdict
 
 
@@ -181,8 +182,21 @@ def node_2026(kind: str, soaked: dict[str, float], **changes: object) -> str:
 def test_a_node_that_slows_down_late_in_its_soak_is_not_accepted(
     kind: str, figure: str, held: float, late: float
 ) -> None:
-    assert node_2026(kind, {}) == "pass", "without a soak there is none to judge"
-    assert node_2026(kind, {figure: held}) == "pass"
-    assert node_2026(kind, {figure: late}) == "fail"
-    assert node_2026(kind, {figure: held}, status="invalid") == "not_rated"
-    assert node_2026(kind, {figure: late}, status="suspect") == "not_rated"
+    soak = [figure.rpartition(".")[0]]
+    assert node_2026(kind, {}, []) == "pass", "without a soak there is none to judge"
+    assert node_2026(kind, {}, soak) == "not_rated", "a soak that was planned and gave nothing is missing evidence"
+    assert node_2026(kind, {}, None) == "not_rated", "what was planned is not known"
+    whole = {f"{soak[0]}.throttle_share": 0.0, f"{soak[0]}.slowdown": 0.0}
+    assert node_2026(kind, whole | {figure: held}, soak) == "pass"
+    assert node_2026(kind, whole | {figure: late}, soak) == "fail"
+    assert node_2026(kind, {figure: late}, []) == "fail"
+    assert node_2026(kind, whole | {figure: held}, soak, status="invalid") == "not_rated"
+    assert node_2026(kind, whole | {figure: late}, soak, status="suspect") == "not_rated"
+
+
+def test_the_card_says_which_soaks_were_planned() -> None:
+    brief, long = trial(SHAPE), trial(SHAPE, procedure=Procedure(duration_s=600.0))
+    assert f"{GEMM}.soak" not in (score(record([(brief, measured(brief, 1e-3))])).planned or [])
+    failed = measured(long, 1e-3)
+    failed = msgspec.structs.replace(failed, status="failed", step_s=None, interval=None)
+    assert f"{GEMM}.soak" in (score(record([(long, failed)])).planned or [])
