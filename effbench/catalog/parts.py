@@ -111,6 +111,7 @@ class Catalog:
         self._texts = {head[1]: text[head.start() : end] for head, end in zip(heads, ends, strict=True)}
         self._head = text[: heads[0].start()]
         self._rows: dict[str, Row] = {}
+        self._parts: dict[str, Part] = {}
         self._rates: dict[str, dict[str, float]] | None = None
         self.digest = digest_bytes(data)
 
@@ -146,7 +147,9 @@ class Catalog:
         Raises:
             KeyError: no such row.
         """
-        return _part(self.row(part_id), self)
+        if part_id not in self._parts:
+            self._parts[part_id] = _part(self.row(part_id), self)
+        return self._parts[part_id]
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Text with a unit ("4.8 TB/s", "0.85") to a quantity in SI base units; nowhere else does effbench read a unit."""
 
+import functools
 import math
 import re
 from decimal import Decimal
@@ -82,6 +83,12 @@ def parse(text: str) -> Quantity:
     """
     if not isinstance(text, str):
         raise ValueError(f'{text!r} is not text; write the figure with its unit in quotes, for example "4.8 TB/s"')
+    return _parsed(text)
+
+
+# A policy's few thresholds are read again for each of 10,000 nodes.
+@functools.lru_cache(maxsize=1024)
+def _parsed(text: str) -> Quantity:
     matched = _TEXT.fullmatch(text)
     if matched is None:
         raise ValueError(f'{text!r} is not a figure with a unit; write for example "4.8 TB/s", "700 W" or "0.85"')

@@ -234,8 +234,10 @@ def scorecard(record: ImportedRecord) -> Scorecard:
     """
     metrics = []
     for name, value in record.figures.items():
+        if name.startswith("imported."):
+            continue
         key, _, device = name.partition("@")
-        row = lookup(key) if not key.startswith("imported.") else None
+        row = lookup(key)
         if row is not None:
             status: Status = "valid" if row.domain == "health" else "invalid"
             evidence = [f"imported:{record.where}"]
