@@ -72,6 +72,7 @@ def inspect(request: Request, environment: Mapping[str, str], root: Path = Path(
         kernel=platform.release(),
         python=f"{platform.python_implementation()} {platform.python_version()}",
         driver=driver,
+        firmware=_firmware(root),
         cuda=cuda,
         host_memory_bytes=min(memory.total_bytes, memory.limit_bytes or memory.total_bytes),
         host_memory_available_bytes=memory.available_bytes,
@@ -108,6 +109,12 @@ def _gpus(root: Path, findings: list[str]) -> tuple[str, str, list[Accelerator]]
             device.close()
     findings += facts.refused
     return facts.driver, facts.cuda, found
+
+
+def _firmware(root: Path) -> str:
+    """Maker and version of the machine's firmware, as the kernel read them from its DMI table; "" without one."""
+    facts = [read_text(root / "sys/class/dmi/id" / name) for name in ("bios_vendor", "bios_version")]
+    return " ".join(fact for fact in facts if fact)
 
 
 def _driver_present(root: Path) -> bool:

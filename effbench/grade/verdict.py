@@ -43,6 +43,7 @@ def grade(card: Scorecard, policy: Policy) -> Grade:
         grade=letter,
         rated_until=_until(card, policy) if verdict == "pass" else None,
         rerate_on=policy.rerate_on if verdict == "pass" else [],
+        rated_for=card.identity if verdict == "pass" else {},
         reasons=doubts,
     )
 

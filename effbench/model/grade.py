@@ -82,7 +82,8 @@ class PolicyRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Grade(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The verdict. `grade` is absent when the node is not rated. `decided_at` is the end of the run, UTC.
 
-    A rating ends at `rated_until`, and before that with any change of what `rerate_on` names.
+    A rating ends at `rated_until`, and before that with any change of what `rerate_on` names; `rated_for` holds what
+    that was when the node was measured.
     """
 
     schema: Literal["effbench.grade/1"]
@@ -96,4 +97,5 @@ class Grade(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     grade: str | None = None
     rated_until: str | None = None
     rerate_on: list[Change] = []
+    rated_for: dict[Change, str] = {}
     reasons: list[str] = []

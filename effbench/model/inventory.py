@@ -103,7 +103,10 @@ class Accelerator(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
 
 class Inventory(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The node: its accelerators and the software that drives them. `env` holds allow-listed variables only."""
+    """The node: its accelerators and the software that drives them. `env` holds allow-listed variables only.
+
+    `firmware` is the machine's own (maker and version), empty where the kernel does not tell, as in many guests.
+    """
 
     node: str
     accelerators: list[Accelerator]
@@ -114,6 +117,7 @@ class Inventory(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     cuda: str = ""
     driver: str = ""
     nccl: str = ""
+    firmware: str = ""
     host_memory_bytes: int = 0
     host_memory_available_bytes: int = 0
     container_digest: str = ""

@@ -7,6 +7,7 @@ import msgspec
 from effbench.model.chain import Chain, Economics
 from effbench.model.cluster import Cluster
 from effbench.model.finding import Finding
+from effbench.model.policy import Change
 from effbench.model.quantity import Ceiling, Interval, Quantity
 from effbench.model.record import Status
 from effbench.model.scaling import ScalingView
@@ -67,7 +68,8 @@ class Scorecard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     """The whole vector. `subject` is `device` when the run covered fewer devices than the driver lists.
 
     Of a cluster, `node` is the campaign's name, every metric is the median over the nodes, and `cluster` says the rest.
-    `imported` names the format when another tool measured: such a scorecard never passes.
+    `imported` names the format when another tool measured: such a scorecard never passes. `identity` is what a rating
+    is made for: driver, firmware, VBIOS and topology of the node at the start of the run.
     `planned` are the stems of all figures that the run set out to take (`compute.gemm.bf16.soak`), so that one which is
     absent is told from one which nobody asked for; None when that is not known.
     """
@@ -92,4 +94,5 @@ class Scorecard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     scaling: ScalingView | None = None
     cluster: Cluster | None = None
     imported: str = ""
+    identity: dict[Change, str] = {}
     planned: list[str] | None = None

@@ -18,6 +18,7 @@ from effbench.model.unit import Unit
 from effbench.score.chain import chain
 from effbench.score.derive import Derived, Source, against_reference, derive, fractions
 from effbench.score.economics import economics
+from effbench.score.identity import identity
 from effbench.score.power import power
 from effbench.score.quality import to_quality
 from effbench.score.scaling import scaling
@@ -69,6 +70,7 @@ def score(record: Record, facts: SiteFacts | None = None) -> Scorecard:
         ended_at=record.ended_at,
         scaling=view,
         planned=planned(record.plan),
+        identity=identity(record.inventory_before),
     )
 
 

@@ -336,6 +336,9 @@ def test_inspect_reads_a_tree(tmp_path):
     assert found.container_digest == "sha256:abc"
     assert found.host_memory_bytes == 8 << 30
     assert found.accelerators[-1].cpu.cores_usable == 2.5
+    assert found.firmware == ""
+    trees.put(tmp_path, {"sys/class/dmi/id/bios_vendor": "A Maker", "sys/class/dmi/id/bios_version": "1.2"})
+    assert inspect.inspect(inspect.Request(), environment, root).firmware == "A Maker 1.2"
 
 
 @pytest.mark.parametrize(

@@ -280,7 +280,11 @@ def test_a_rating_names_what_ends_it() -> None:
     policy = msgspec.structs.replace(POLICY, rerate_on=["driver", "vbios"])
     good = grade(card(share(COMPUTE, 0.99), share(MEMORY, 0.99)), policy)
     assert good.rerate_on == ["driver", "vbios"]
-    assert grade(card(share(COMPUTE, 0.5), share(MEMORY, 0.99)), policy).rerate_on == []
+    assert good.rated_for == {}
+    facts = {"driver": "595.1", "topology": "8 x a GPU (1)"}
+    assert grade(card(share(COMPUTE, 0.99), share(MEMORY, 0.99), identity=facts), policy).rated_for == facts
+    bad = grade(card(share(COMPUTE, 0.5), share(MEMORY, 0.99), identity=facts), policy)
+    assert (bad.rerate_on, bad.rated_for) == ([], {})
 
 
 def test_few_rounds_buy_no_top_grade() -> None:
