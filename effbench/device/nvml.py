@@ -5,12 +5,13 @@ known by UUID and PCI bus id. A reading is eight cheap calls; what a GPU lacks i
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from effbench.device import nvml_inventory as inventory
+from effbench.device import nvml_topology as topology
 from effbench.device.nvml_driver import DriverFacts, driver_facts, open_handles, read_versions
 from effbench.device.nvml_health import XidWatch, lost_counters, read_health
 from effbench.device.nvml_held import HeldTimes
@@ -45,7 +46,8 @@ def observe(root: Path = Path("/")) -> list["NvmlDevice"]:
             )
         facts = read_versions(binding, refused)
         found = sorted((_identity(guard) for guard in guards), key=_order)
-        return [NvmlDevice(f"gpu{number}", *one, facts, root) for number, one in enumerate(found)]
+        all_of = {f"gpu{number}": guard for number, (_, _, guard) in enumerate(found)}
+        return [NvmlDevice(f"gpu{number}", *one, facts, root, all_of) for number, one in enumerate(found)]
     finally:
         attempt(binding, "nvmlShutdown")
 
@@ -65,13 +67,24 @@ def foreign_pids(pids: Iterable[int], ours: Iterable[int]) -> list[int] | None:
 class NvmlDevice:
     """One GPU being watched. Holds its own NVML initialisation until it is closed."""
 
-    def __init__(self, key: str, address: str, uuid: str, guard: Guard, facts: DriverFacts, root: Path) -> None:
+    def __init__(
+        self,
+        key: str,
+        address: str,
+        uuid: str,
+        guard: Guard,
+        facts: DriverFacts,
+        root: Path,
+        all_of: Mapping[str, Guard],
+    ) -> None:
+        """Hold on to one GPU of `all_of` the node's, which are by key."""
         self.key = key
         self.pci_bus_id = address
         self.uuid = uuid
         self.driver = facts
         self._guard = guard
         self._root = root
+        self._all = all_of
         self._open = not attempt(guard.binding, "nvmlInitWithFlags", 0)[0]
         self._xids = XidWatch(guard)
         self._held = HeldTimes(guard, facts.binding, facts.driver)
@@ -90,7 +103,10 @@ class NvmlDevice:
         health = read_health(self._guard, self._held) | self._xids.counters()
         if self._guard.lost and self._described is not None:
             return msgspec.structs.replace(self._described, health=health)
-        self._described = inventory.describe(self._guard, self.key, self.pci_bus_id, self.uuid, health, self._root)
+        found = inventory.describe(self._guard, self.key, self.pci_bus_id, self.uuid, health, self._root)
+        self._described = msgspec.structs.replace(
+            found, nvlink=topology.nvlinks(self._guard), hops=topology.hops(self._guard, self._all)
+        )
         return self._described
 
     def watch(self, pids: Iterable[int]) -> None:

@@ -5,6 +5,8 @@ from typing import Literal
 import msgspec
 
 Confidence = Literal["high", "medium", "low"]
+# What lies between two GPUs on PCIe: nvmlGpuTopologyLevel_t, from one board to across NUMA nodes.
+Hop = Literal["internal", "single", "multiple", "hostbridge", "node", "system"]
 
 
 class CpuFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -33,6 +35,20 @@ class Pcie(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     width: int | None = None
     generation_max: int | None = None
     width_max: int | None = None
+
+
+class NvLinks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The NVLinks of a GPU: how many it has and how many of them are up.
+
+    Of those that are up, `switched` end at a switch and `peers` counts those that end at another GPU, by its PCI bus
+    id; a virtual machine may hide where a link ends. `version` is NVML's number of the protocol.
+    """
+
+    links: int
+    active: int
+    switched: int = 0
+    peers: dict[str, int] = {}
+    version: int | None = None
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -70,7 +86,8 @@ class Accelerator(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     """One device to be measured. Joined across views by `uuid` and `pci_bus_id`, never by an index.
 
     `key` is effbench's own name for it (`gpu0`, `cpu`); `torch_device` is what a worker, which is shown this device
-    alone, opens (`cuda:0`, `cpu`, `fake`). `part` is absent when the catalogue does not know the device.
+    alone, opens (`cuda:0`, `cpu`, `fake`). `part` is absent when the catalogue does not know the device. `hops` says
+    what lies on PCIe between this GPU and each other one of the node, by its key; what the driver hides is absent.
     """
 
     key: str
@@ -96,6 +113,8 @@ class Accelerator(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     serial: str = ""
     numa: int | None = None
     pcie: Pcie | None = None
+    nvlink: NvLinks | None = None
+    hops: dict[str, Hop] = {}
     cpu: CpuFacts | None = None
     part: Part | None = None
     health: dict[str, float] = {}

@@ -257,6 +257,52 @@ NUMBER(nvmlDeviceGetCurrPcieLinkWidth, unsigned, "pcie_width")
 NUMBER(nvmlDeviceGetMaxPcieLinkGeneration, unsigned, "pcie_generation_max")
 NUMBER(nvmlDeviceGetMaxPcieLinkWidth, unsigned, "pcie_width_max")
 NUMBER(nvmlDeviceGetPcieReplayCounter, unsigned, "pcie_replay")
+
+/* `nvlink_3 up switch`, `nvlink_3 up 00000000:1B:00.0`, `nvlink_3 up` (a guest hides the end), `nvlink_3 down`. */
+static const char *link_of(struct gpu *g, unsigned link) {
+    char key[32];
+    snprintf(key, sizeof key, "nvlink_%u", link);
+    return get(g, key);
+}
+int nvmlDeviceGetNvLinkState(struct gpu *g, unsigned link, unsigned *up) {
+    ENTER(g);
+    const char *text = link_of(g, link);
+    if (!text) return link_of(g, 0) ? INVALID : NOT_SUPPORTED;
+    *up = !strncmp(text, "up", 2);
+    return OK;
+}
+int nvmlDeviceGetNvLinkRemoteDeviceType(struct gpu *g, unsigned link, unsigned *kind) {
+    ENTER(g);
+    const char *text = link_of(g, link);
+    if (!text || !text[2]) return NOT_SUPPORTED;
+    *kind = strcmp(text, "up switch") ? 0 : 2; /* a GPU, or a switch */
+    return OK;
+}
+int nvmlDeviceGetNvLinkRemotePciInfo_v2(struct gpu *g, unsigned link, struct pci *out) {
+    ENTER(g);
+    const char *text = link_of(g, link);
+    if (!text || strlen(text) < 4) return NOT_SUPPORTED;
+    memset(out, 0, sizeof *out);
+    snprintf(out->bus_id, sizeof out->bus_id, "%s", text + 3);
+    return OK;
+}
+int nvmlDeviceGetNvLinkVersion(struct gpu *g, unsigned link, unsigned *out) {
+    ENTER(g);
+    (void)link;
+    return numbers(g, "nvlink_version", out, 1) == 1 ? OK : NOT_SUPPORTED;
+}
+
+/* `hop_1 10`: to the GPU of index 1. */
+int nvmlDeviceGetTopologyCommonAncestor(struct gpu *g, struct gpu *other, int *level) {
+    char key[32];
+    double value;
+    ENTER(g);
+    snprintf(key, sizeof key, "hop_%d", (int)(other - gpus));
+    int code = number(g, get(g, key), &value);
+    if (!code) *level = (int)value;
+    return code;
+}
+
 NUMBER(nvmlDeviceGetRetiredPagesPendingStatus, unsigned, "retired_pending")
 NUMBER(nvmlDeviceGetPowerUsage, unsigned, "power_mw")
 NUMBER(nvmlDeviceGetTotalEnergyConsumption, unsigned long long, "@energy")

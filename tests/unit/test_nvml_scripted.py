@@ -62,6 +62,38 @@ def test_a_healthy_gpu_is_described_whole(library, tmp_path):
     assert (facts["driver"], facts["cuda"], facts["nvml"]) == ("580.65.06", "13.0", "13.580.65")
 
 
+JOINED = """
+for one in nvml.observe():
+    gpu = one.accelerator()
+    show([gpu.nvlink, gpu.hops, one.absent(), one.counters()["bad_calls"]])
+"""
+
+
+def test_links_to_a_switch_and_to_a_neighbour_are_told_apart(library, tmp_path):
+    lines = DRIVER + h200() + h200(1, "00000000:1B:00.0") + h200(2, "00000000:9A:00.0")
+    lines += [f"gpu 0 nvlink_{link} up switch" for link in range(3)] + ["gpu 0 nvlink_5 down", "gpu 0 nvlink_version 7"]
+    lines += ["gpu 1 nvlink_0 up 00000000:9A:00.0", "gpu 1 nvlink_1 up 00000000:9A:00.0", "gpu 1 nvlink_2 up"]
+    lines += ["gpu 0 hop_1 10", "gpu 0 hop_2 50", "gpu 1 hop_0 10", "gpu 1 hop_2 7"]
+    first, second, third = play(library, tmp_path, lines, JOINED)
+    assert first[0] == {"links": 4, "active": 3, "switched": 3, "version": 7}
+    assert first[1] == {"gpu1": "single", "gpu2": "system"}
+    # where the third link ends is hidden, and a level that nvml.h does not know is no level
+    assert second[0] == {"links": 3, "active": 3, "peers": {"0000:9a:00.0": 2}}
+    assert second[1] == {"gpu0": "single"} and "hops" not in second[2]
+    assert third[:2] == [None, {}] and "not supported" in third[2]["nvlink"] and "not supported" in third[2]["hops"]
+    assert [one[3] for one in (first, second, third)] == [0, 0, 0]
+
+
+def test_a_driver_without_links_or_a_lost_gpu_has_none(library, tmp_path):
+    lines = DRIVER + h200() + h200(1, "00000000:1B:00.0")
+    lines += ["gpu 0 nvlink_0 up switch", "gpu 0 hop_1 10", "call nvmlDeviceGetNvLinkState returns 13"]
+    (links, hops, absent, _), _ = play(library, tmp_path, lines, JOINED)
+    assert links is None and hops == {"gpu1": "single"} and "older than this call" in absent["nvlink"]
+    lines[-1] = "call nvmlDeviceGetNvLinkState returns 15"
+    (links, hops, absent, _), _ = play(library, tmp_path, lines, JOINED)
+    assert links is None and hops == {} and "fell off the bus" in absent["device"]
+
+
 def test_one_reading_in_si_units(library, tmp_path):
     reading, absent, counters = play(library, tmp_path, DRIVER + h200(), READ)
     assert reading == {
