@@ -82,7 +82,7 @@ def grade_import(path: Path, policy: Policy, as_json: bool) -> int:
         options.emit_json({"verdict": verdict, "nodes": [{"node": node, "grade": made} for node, made in found]})
     else:
         for node, made in found:
-            options.emit(f"{made.verdict:<10} {_plain(node)}  {made.summary}")
+            options.emit(f"{made.verdict:<10} {options.plain(node)}  {made.summary}")
         options.emit(f"Verdict: {verdict}, exit code {EXIT_CODES[verdict]}")
     return EXIT_CODES[verdict]
 
@@ -100,7 +100,7 @@ def _show(summary: ImportSummary, output: Path) -> None:
     lines += [f"Not rated: {reason}" for reason in reasons]
     lines += [f"Records: {output}/records.jsonl"] if summary.nodes else []
     lines.append(f"All of the above: {output}/import.json")
-    options.emit("\n".join(_plain(line) for line in lines))
+    options.emit("\n".join(options.plain(line) for line in lines))
 
 
 def _told(node: ImportedNode) -> list[str]:
@@ -124,8 +124,3 @@ def _told(node: ImportedNode) -> list[str]:
 def _listed(what: str, texts: list[str]) -> list[str]:
     more = [f"  ... and {len(texts) - SHOWN} more, in import.json"] if len(texts) > SHOWN else []
     return [f"  {what}  {text}" for text in texts[:SHOWN]] + more
-
-
-def _plain(text: str) -> str:
-    """Text of a foreign file without what could drive a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -69,6 +69,11 @@ def say(text: str) -> None:
         click.echo(text, err=True)
 
 
+def plain(text: str) -> str:
+    """Return text of a foreign file without what could drive a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def emit(data: bytes | str) -> None:
     """Write the result to stdout as it is. A reader that has left (`| head`) changes no exit code.
 

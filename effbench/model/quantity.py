@@ -25,7 +25,8 @@ class Quantity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: Unit
 
     def __post_init__(self) -> None:
-        finite("Quantity", value=self.value)
+        if not math.isfinite(self.value):  # asked before the call: a fleet of scorecards has millions of figures
+            finite("Quantity", value=self.value)
 
 
 class Interval(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -43,6 +44,8 @@ class Interval(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     n_samples: int = 0
 
     def __post_init__(self) -> None:
+        if -math.inf < self.low <= self.high < math.inf:
+            return
         finite("Interval", low=self.low, high=self.high)
         if self.low > self.high:
             raise ValueError(f"Interval.low {self.low} is above Interval.high {self.high}")
@@ -69,6 +72,8 @@ class Ceiling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     protocol: str = ""
 
     def __post_init__(self) -> None:
+        if 0 < self.value < math.inf:
+            return
         finite("Ceiling", value=self.value)
         if self.value <= 0:
             raise ValueError(f"Ceiling.value is {self.value}; a ceiling must be above zero")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,23 +40,25 @@ def prepare(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot write results there: {error.strerror}; choose another with -o") from error
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that a reader sees the old content or the new, never a part.
+def write(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Write `data`, or its pieces as they come, to `path`: a reader sees the old content or the new, never a part.
 
     Raises:
-        OutputError: the disk is full or the folder is not writable; the old content stays.
+        OutputError: the disk is full or the folder is not writable; the old content stays, as it does whatever a
+            piece raises in being made.
     """
     temporary = path.parent / f".{path.name}.{os.getpid()}"
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            file.writelines((data,) if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
+        raise OutputError(f"{path}: cannot write: {error.strerror}") from error
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise OutputError(f"{path}: cannot write: {error.strerror}") from error
 
 
 def encode(document: msgspec.Struct) -> bytes:
