@@ -97,5 +97,5 @@ class Grade(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     grade: str | None = None
     rated_until: str | None = None
     rerate_on: list[Change] = []
-    rated_for: dict[Change, str] = {}
+    rated_for: dict[str, str] = {}
     reasons: list[str] = []

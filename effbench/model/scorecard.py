@@ -7,7 +7,6 @@ import msgspec
 from effbench.model.chain import Chain, Economics
 from effbench.model.cluster import Cluster
 from effbench.model.finding import Finding
-from effbench.model.policy import Change
 from effbench.model.quantity import Ceiling, Interval, Quantity
 from effbench.model.record import Status
 from effbench.model.scaling import ScalingView
@@ -94,5 +93,5 @@ class Scorecard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     scaling: ScalingView | None = None
     cluster: Cluster | None = None
     imported: str = ""
-    identity: dict[Change, str] = {}
+    identity: dict[str, str] = {}
     planned: list[str] | None = None

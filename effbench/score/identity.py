@@ -2,12 +2,11 @@
 
 from effbench.model.digest import digest, short
 from effbench.model.inventory import Accelerator, Inventory
-from effbench.model.policy import Change
 
 __all__ = ["identity"]
 
 
-def identity(inventory: Inventory) -> dict[Change, str]:
+def identity(inventory: Inventory) -> dict[str, str]:
     """Return what ends a rating when it changes, by the names of a policy's `rerate_on`; what is not known is absent.
 
     Only facts that stay the same between two runs count: of a link its width and generation at most and not those of
@@ -15,7 +14,7 @@ def identity(inventory: Inventory) -> dict[Change, str]:
     """
     gpus = [a for a in inventory.accelerators if a.kind == "gpu"]
     versions = sorted({gpu.vbios for gpu in gpus if gpu.vbios})
-    told: dict[Change, str] = {
+    told: dict[str, str] = {
         "driver": inventory.driver,
         "firmware": inventory.firmware,
         "vbios": ", ".join(versions),
@@ -32,7 +31,9 @@ def _topology(accelerators: list[Accelerator]) -> str:
 
 
 def _place(a: Accelerator) -> list[str]:
-    """Which device it is and where: its identity, bus, widest link, NUMA node, and the cores of a CPU."""
+    """Which device it is and where: its identity, bus, widest link, NUMA node, NVLinks, and the cores of a CPU."""
     link = (a.pcie.generation_max, a.pcie.width_max) if a.pcie is not None else None
     cores = (a.cpu.cores_physical, a.cpu.threads_logical) if a.cpu is not None else None
-    return [a.kind, a.name, a.uuid, a.pci_bus_id, str(a.mig), str(link), str(a.numa), str(cores)]
+    joined = (a.nvlink.active, sorted(a.nvlink.peers.items())) if a.nvlink is not None else None
+    place = (a.mig, link, a.numa, cores, joined, sorted(a.hops.items()))
+    return [a.kind, a.name, a.uuid, a.pci_bus_id, *map(str, place)]

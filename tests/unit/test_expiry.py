@@ -7,11 +7,23 @@ import pytest
 
 from effbench.grade.expiry import reasons_to_rerate
 from effbench.model.grade import Grade, PolicyRef
-from effbench.model.inventory import Accelerator, Inventory, Pcie
+from effbench.model.inventory import Accelerator, Inventory, NvLinks, Pcie
 from effbench.score.identity import identity
 
 TODAY = datetime.date(2026, 11, 25)
-GPU = Accelerator("gpu0", "gpu", "nvidia", "A GPU", "cuda:0", 1, 1, uuid="GPU-1", vbios="96.1", pcie=Pcie(1, 16, 5, 16))
+GPU = Accelerator(
+    "gpu0",
+    "gpu",
+    "nvidia",
+    "A GPU",
+    "cuda:0",
+    1,
+    1,
+    nvlink=NvLinks(18, 18),
+    uuid="GPU-1",
+    vbios="96.1",
+    pcie=Pcie(1, 16, 5, 16),
+)
 NODE = Inventory("n", [GPU], driver="595.1", firmware="A Maker 1.2")
 NOW = identity(NODE)
 CHANGES = ["driver", "firmware", "vbios", "topology"]
@@ -46,6 +58,7 @@ def test_a_rating_holds_on_its_last_day_and_no_longer():
         ("vbios", {"accelerators": [msgspec.structs.replace(GPU, vbios="96.2")]}),
         ("topology", {"accelerators": [msgspec.structs.replace(GPU, uuid="GPU-2")]}),
         ("topology", {"accelerators": [msgspec.structs.replace(GPU, pcie=Pcie(5, 8, 5, 8))]}),
+        ("topology", {"accelerators": [msgspec.structs.replace(GPU, nvlink=NvLinks(18, 17))]}),
         ("topology", {"accelerators": []}),
     ],
 )
