@@ -76,13 +76,19 @@ def grade_import(path: Path, policy: Policy, as_json: bool) -> int:
     from effbench.score.imported import scorecard
     from effbench.store.imports import records_of
 
-    found: list[tuple[str, Grade]] = [(record.node, grade(scorecard(record), policy)) for record in records_of(path)]
-    verdict: Verdict = next((v for v in PRECEDENCE if any(g.verdict == v for _, g in found)), "not_rated")
-    if as_json:
-        options.emit_json({"verdict": verdict, "nodes": [{"node": node, "grade": made} for node, made in found]})
-    else:
-        for node, made in found:
+    found = ((record.node, grade(scorecard(record), policy)) for record in records_of(path))
+    met = set[Verdict]()
+    kept: list[dict[str, str | Grade]] = []
+    for node, made in found:
+        met.add(made.verdict)
+        if as_json:
+            kept.append({"node": node, "grade": made})
+        else:
             options.emit(f"{made.verdict:<10} {options.plain(node)}  {made.summary}")
+    verdict: Verdict = next((v for v in PRECEDENCE if v in met), "not_rated")
+    if as_json:
+        options.emit_json({"verdict": verdict, "nodes": kept})
+    else:
         options.emit(f"Verdict: {verdict}, exit code {EXIT_CODES[verdict]}")
     return EXIT_CODES[verdict]
 

@@ -87,12 +87,13 @@ def _chosen(rule: MetricRule, metrics: Sequence[Metric]) -> Metric | None:
 def _missing(rule: MetricRule, metrics: Sequence[Metric]) -> Reason:
     key = rule.any_of[0]
     row = lookup(key)
-    found = [m for m in metrics if m.key in rule.any_of and m.device is None]
+    of = key.rsplit(".", 1)[0] + "."
+    found = [m for m in metrics if m.device is None and m.key in rule.any_of]
     if found and found[0].status not in USABLE:
         why = f"it is {found[0].status}"
     elif found:
         why = untrusted(found[0]) or "it has no interval or nothing that it is a share of"
-    elif any(m.key.startswith(key.rsplit(".", 1)[0] + ".") for m in metrics):
+    elif any(m.key.startswith(of) for m in metrics):
         none = "no baseline was given that has it by the same trials"
         why = f"the figure was measured, but {none if _of_baseline(key) else NO_REFERENCE}"
     else:

@@ -23,7 +23,10 @@ def yardsticks(key: str, metrics: Sequence[Metric]) -> list[Yardstick]:
     stem, _, word = key.rpartition(".")
     if word not in (*SHARES, *PEAKS):
         return []
-    mine = {m.key: m for m in metrics if m.device is None and m.status in USABLE}
+    of = f"{stem}."
+    mine = {m.key: m for m in metrics if m.device is None and m.key.startswith(of) and m.status in USABLE}
+    if not mine:
+        return []
     peak = next((f"{stem}.{name}" for name in PEAKS if f"{stem}.{name}" in mine), "")
     found = [
         _one(mine.get(peak), "peak", peak or f"{stem}.{PEAKS[0]}", "no rated peak and no held clock is known for it"),
