@@ -23,9 +23,12 @@ def heat(ratio: float) -> str:
     return next(css for limit, css, _ in STEPS if ratio < limit)
 
 
-def _cell(cell: PairCell, left: float, top: float, size: float, named: bool) -> list[str]:
+def _cell(cell: PairCell, noun: str, left: float, top: float, size: float, named: bool) -> list[str]:
     figure = format.quantity(cell.value, "byte/s")
-    said = f"rank {cell.first} to rank {cell.second}: {figure}, {format.percent(cell.ratio, 2)} of the upper quartile"
+    said = (
+        f"{noun} {cell.first} to {noun} {cell.second}: {figure}, {format.percent(cell.ratio, 2)} of the upper quartile"
+    )
+    said += f", {cell.way}" if cell.way else ""
     gap = 1.0 if size > 10 else 0.4
     body = [rect(left + gap, top + gap, size - 2 * gap, size - 2 * gap, f"heat {heat(cell.ratio)}", said)]
     if size >= FIGURE_MIN:
@@ -60,12 +63,12 @@ def draw(view: PairView, width: float, css: str = "") -> str:
             css_of = "tick late-name" if rank in view.suspects else "tick"
             body.append(text(LEFT + middle, TOP - 8, str(rank), css_of, "middle"))
             body.append(text(LEFT - 8, TOP + middle + 4, str(rank), css_of, "end"))
-    body.append(text(0, TOP - 8, "rank", "tick faint"))
+    body.append(text(0, TOP - 8, view.noun, "tick faint"))
     marked: list[str] = []
     for row, column, cell in _placed(view):
         if row in place and column in place:
             named = (cell.first, cell.second) in view.marked
-            drawn = _cell(cell, LEFT + place[column] * size, TOP + place[row] * size, size, named)
+            drawn = _cell(cell, view.noun, LEFT + place[column] * size, TOP + place[row] * size, size, named)
             (marked if named else body).extend(drawn)
     said = f"{view.title}: median {view.median}. {view.said}"
     wide = LEFT + n * size + EDGE

@@ -45,6 +45,8 @@ def scaling(page: ScalingPage | None, escaped: Escape, table: Table) -> list[str
         lines += _curve(curve, escaped, table)
     for pairs in page.pairs:
         lines += [f"**{pairs.title}** (median {pairs.median}). {escaped(pairs.said)}", ""]
+        rows = [[escaped(name), escaped(nvlink) or "–", escaped(pcie)] for name, nvlink, pcie in pairs.devices]
+        lines += table(["Joined, by the driver", "NVLink", "PCIe, NUMA node"], rows) if rows else []
     for group in page.collectives:
         rows = [[series.title, series.headline or "–", series.latency or "–"] for series in group.series]
         lines += [f"**Collectives**, {group.ranks} ranks, {group.group}", ""]

@@ -198,7 +198,8 @@ def _power_limit(accelerator: Accelerator) -> str:
     return text if default in (None, limit) else f"{text}, default {format.quantity(default or 0, 'W')}"
 
 
-def _link(accelerator: Accelerator) -> str:
+def pcie(accelerator: Accelerator) -> str:
+    """Write the PCIe link as it is, and as it could be where that is more; empty where it is not known."""
     link = accelerator.pcie
     if link is None or link.generation is None:
         return ""
@@ -207,6 +208,19 @@ def _link(accelerator: Accelerator) -> str:
     return (
         text if most in ((None, None), (link.generation, link.width)) else f"{text}, could be gen {most[0]} x{most[1]}"
     )
+
+
+def nvlink(accelerator: Accelerator) -> str:
+    """Write the NVLinks that are up, of how many, and where they end; empty without any."""
+    link = accelerator.nvlink
+    if link is None:
+        return ""
+    told = sum(link.peers.values()) + link.switched
+    ends = [f"{link.switched} to a switch"] if link.switched else []
+    ends += [f"{number} to {address}" for address, number in sorted(link.peers.items())]
+    ends += [f"{link.active - told} to where is not told"] if link.active > told else []
+    up = str(link.active) if link.active == link.links else f"{link.active} of {link.links}"
+    return f"{up} up: {', '.join(ends)}" if ends else f"{up} up"
 
 
 def _part(accelerator: Accelerator) -> str:
@@ -233,7 +247,8 @@ def device(accelerator: Accelerator) -> DeviceFacts:
         ("ECC", _yes(a.ecc)),
         ("MIG", _yes(a.mig)),
         ("Persistence mode", _yes(a.persistence)),
-        ("PCIe", _link(a)),
+        ("NVLink", nvlink(a)),
+        ("PCIe", pcie(a)),
         ("NUMA node", "" if a.numa is None else str(a.numa)),
         ("VBIOS", a.vbios),
         ("Serial", a.serial),

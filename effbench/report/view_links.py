@@ -2,13 +2,16 @@
 
 import re
 import statistics
+from collections.abc import Sequence
 
 import msgspec
 
+from effbench.model.inventory import Accelerator
 from effbench.model.record import USABLE, Measurement, Record
 from effbench.model.scaling import Straggler
 from effbench.model.scorecard import Metric, Scorecard
-from effbench.report import format
+from effbench.report import format, view_evidence
+from effbench.score import device_paths
 
 OPS = {
     "all_reduce": "all-reduce",
@@ -22,7 +25,10 @@ GROUPS = {"": "all ranks", "within": "within each node", "across": "across nodes
 KEY = re.compile(
     r"link\.(?P<op>[a-z_]+)(?:\.(?P<group>within|across))?\.n(?P<n>\d+)(?:\.s(?P<size>\d+))?\.(?P<what>busbw|latency)"
 )
-FACT = re.compile(r"(?:pair|copy)_bandwidth\.[rd](?P<from>\d+)\.[rd](?P<to>\d+)")
+FACT = re.compile(r"(?:pair|copy)_bandwidth\.(?:r|gpu)(?P<from>\d+)\.(?:r|gpu)(?P<to>\d+)")
+
+
+Pair = tuple[int, int]
 
 
 class SeriesView(msgspec.Struct, frozen=True):
@@ -44,21 +50,24 @@ class CollectiveView(msgspec.Struct, frozen=True):
 
 
 class PairCell(msgspec.Struct, frozen=True):
-    """One pair, byte/s, and its share of the upper quartile of its kind: on one node, or across nodes."""
+    """One pair, byte/s, and its share of the upper quartile of its kind: over the same `way`, or on one node or not."""
 
     first: int
     second: int
     value: float
     ratio: float
+    way: str = ""
 
 
 class PairView(msgspec.Struct, frozen=True):
     """The bandwidth of every pair. `shown` are the ranks on the axes: all, or the slowest of many.
 
     `marked` are the pairs and `suspects` the ends that the measurement or the score named as slow, and only those.
+    `noun` is what the numbers count. `devices` are rows of how each GPU is joined: name, NVLinks, PCIe and NUMA node.
     """
 
     title: str
+    noun: str
     ranks: int
     shown: list[int]
     cells: list[PairCell]
@@ -69,6 +78,7 @@ class PairView(msgspec.Struct, frozen=True):
     marked: list[tuple[int, int]]
     suspects: list[int]
     slow: list[tuple[str, str, str]]
+    devices: list[tuple[str, str, str]]
 
 
 SHOWN_MAX, SLOW_MAX = 48, 10
@@ -113,7 +123,7 @@ def collectives(card: Scorecard) -> list[CollectiveView]:
     return views
 
 
-def _matrix(measurement: Measurement) -> dict[tuple[int, int], float]:
+def _matrix(measurement: Measurement) -> dict[Pair, float]:
     """Collect the facts that are the bandwidth of a pair, byte/s."""
     found = {}
     for name, value in measurement.facts.items():
@@ -137,21 +147,26 @@ def _usual(values: list[float]) -> float:
     return values[0] if len(values) < 2 else statistics.quantiles(values, n=4, method="inclusive")[2]
 
 
-def _cells(matrix: dict[tuple[int, int], float], per_node: int) -> tuple[list[PairCell], str, str]:
-    """Hold each pair against its kind, because links within and across nodes differ by design.
+def _cells(matrix: dict[Pair, float], per_node: int, ways: dict[Pair, str]) -> tuple[list[PairCell], str, str]:
+    """Hold each pair against its kind, because links within and across nodes, and over other ways, differ by design.
 
     Returns:
         The cells, the upper quartile and the median of each kind in words.
     """
+    kinds: dict[str, dict[Pair, float]] = {}
+    for pair, value in matrix.items():
+        across = pair[0] // per_node != pair[1] // per_node
+        word = ways.get((min(pair), max(pair))) or ("across nodes" if across else "within a node")
+        kinds.setdefault(word, {})[pair] = value
     cells: list[PairCell] = []
     usuals, medians = [], []
-    for across, word in ((False, "within a node"), (True, "across nodes")):
-        kind = {pair: v for pair, v in matrix.items() if (pair[0] // per_node != pair[1] // per_node) == across}
-        if kind:
-            usual, several = _usual(sorted(kind.values())), f" {word}" if len(kind) < len(matrix) else ""
-            usuals.append(format.quantity(usual, "byte/s") + several)
-            medians.append(format.quantity(statistics.median(kind.values()), "byte/s") + several)
-            cells += [PairCell(*pair, value, value / usual) for pair, value in kind.items()]
+    for word, kind in sorted(kinds.items(), key=lambda item: (item[0] == "across nodes", -max(item[1].values()))):
+        usual, several = _usual(sorted(kind.values())), f" {word}" if len(kinds) > 1 or ways else ""
+        usuals.append(format.quantity(usual, "byte/s") + several)
+        medians.append(format.quantity(statistics.median(kind.values()), "byte/s") + several)
+        cells += [
+            PairCell(*pair, value, value / usual, ways.get((min(pair), max(pair)), "")) for pair, value in kind.items()
+        ]
     return sorted(cells, key=lambda cell: (cell.first, cell.second)), ", ".join(usuals), ", ".join(medians)
 
 
@@ -163,53 +178,63 @@ class Named(msgspec.Struct, frozen=True):
     ends: list[int] = []
 
 
-def _named(measurement: Measurement, stragglers: list[Straggler]) -> Named:
-    """Return what names slow links: of the score, else of the measurement itself."""
+def _named(measurement: Measurement, stragglers: list[Straggler], itself: bool) -> Named:
+    """Return what names slow links: of the score, else, where `itself` may, of the measurement."""
     mine = [s for s in stragglers if s.kind == "network" and s.trial == measurement.trial]
     if mine:
         said = [format.opened(format.sentence(s.text)) for s in mine]
         two = [(s.ranks[0], s.ranks[1]) for s in mine if len(s.ranks) == 2]
         return Named(said, two, [s.ranks[0] for s in mine if len(s.ranks) == 1])
     slow, suspect = measurement.texts.get("slow_pairs", ""), measurement.texts.get("suspect", "")
-    if not slow:
+    if not slow or not itself:
         return Named()
     end = f" Common to them: {suspect}." if suspect else ""
-    pairs = [(int(a), int(b)) for a, b in re.findall(r"[rd](\d+)-[rd](\d+)", slow)]
+    pairs = [(int(a), int(b)) for a, b in re.findall(r"(?:r|gpu)(\d+)-(?:r|gpu)(\d+)", slow)]
     ends = [int(rank) for rank in re.findall(r"\d+", suspect)]
     return Named([f"Slow against others of their kind: {slow}.{end}"], pairs, ends)
 
 
-def pair_view(measurement: Measurement, stragglers: list[Straggler], per_node: int = 1 << 30) -> PairView | None:
+def pair_view(
+    measurement: Measurement,
+    stragglers: list[Straggler],
+    per_node: int = 1 << 30,
+    ways: dict[Pair, str] | None = None,
+    devices: Sequence[Accelerator] = (),
+) -> PairView | None:
     """Lay out the matrix of one measurement; None when it holds no pair.
 
     Args:
         measurement: its facts are byte/s per pair; its texts say whether the sweep was whole and who was slow.
         stragglers: what the score made of it.
         per_node: ranks per node, numbered node by node.
+        ways: over what each pair reaches the other, where it is known of all. devices: the GPU of each rank.
     """
     matrix = _matrix(measurement)
     if not matrix:
         return None
-    cells, usual, median = _cells(matrix, per_node)
+    copies = any(name.startswith("copy") for name in measurement.facts)
+    noun = "GPU" if copies else "rank"
+    cells, usual, median = _cells(matrix, per_node, ways or {})
     slowest = min(cells, key=lambda cell: cell.ratio)
     incomplete = measurement.texts.get("incomplete", "")
-    named = Named() if incomplete else _named(measurement, stragglers)
+    # A kernel holds all copies against each other; with the ways known, the score has held like against like.
+    named = Named() if incomplete else _named(measurement, stragglers, not (copies and ways))
     said = named.said
     if incomplete:
         said = [f"Incomplete, so no pair is named: {format.sentence(incomplete)}"]
     elif not said:
         figure = f"{format.quantity(slowest.value, 'byte/s')}, {format.percent(slowest.ratio, 2)} of the upper quartile"
-        name = f"ranks {slowest.first} and {slowest.second}"
+        name = f"{noun}s {slowest.first} and {slowest.second}{f' ({slowest.way})' if slowest.way else ''}"
         said = [
             f"No pair stands out; the slowest is {name}: {figure}."
             if len(cells) > 1
             else f"One pair, {name}: {format.quantity(slowest.value, 'byte/s')}."
         ]
-    copies = any(name.startswith("copy") for name in measurement.facts)
     pairs = {pair for a, b in named.pairs for pair in ((a, b), (b, a))}
     slow = sorted((cell for cell in cells if (cell.first, cell.second) in pairs), key=lambda cell: cell.ratio)
     return PairView(
-        title="Copies between devices" if copies else "Bandwidth of every pair",
+        title=_copied(measurement) if copies else "Bandwidth of every pair",
+        noun=noun,
         ranks=len({rank for cell in cells for rank in (cell.first, cell.second)}),
         shown=_shown(cells),
         cells=cells,
@@ -223,7 +248,21 @@ def pair_view(measurement: Measurement, stragglers: list[Straggler], per_node: i
             (f"{cell.first} – {cell.second}", format.quantity(cell.value, "byte/s"), format.percent(cell.ratio, 2))
             for cell in slow[:SLOW_MAX]
         ],
+        devices=[_joined(device) for device in devices],
     )
+
+
+def _copied(measurement: Measurement) -> str:
+    """Name copies by how they went: the trial's own words say whether direct access was forbidden."""
+    staged = "through the host" in measurement.texts.get("copies", "")
+    return "Copies between devices, through the host" if staged else "Copies between devices"
+
+
+def _joined(device: Accelerator) -> tuple[str, str, str]:
+    """Write how one GPU is joined: its NVLinks, and its PCIe link with its NUMA node."""
+    numa = "" if device.numa is None else f"NUMA {device.numa}"
+    pcie = view_evidence.pcie(device)
+    return device.key, view_evidence.nvlink(device), ", ".join(part for part in (pcie and f"PCIe {pcie}", numa) if part)
 
 
 def pairs(record: Record | None, stragglers: list[Straggler]) -> list[PairView]:
@@ -231,11 +270,14 @@ def pairs(record: Record | None, stragglers: list[Straggler]) -> list[PairView]:
     if record is None:
         return []
     placed = {trial.id: trial.placement for trial in record.plan.trials}
+    known = {a.key: a for a in record.inventory_before.accelerators}
     views = []
     for measurement in record.measurements:
         if measurement.status in USABLE:
             place = placed.get(measurement.trial)
             per_node = max(1, place.ranks // place.nodes) if place is not None and place.nodes > 1 else 1 << 30
-            view = pair_view(measurement, stragglers, per_node)
+            ways = device_paths.paths(record, measurement.trial)
+            devices = [known[key] for key in place.devices] if place is not None and ways else []
+            view = pair_view(measurement, stragglers, per_node, ways, devices)
             views += [view] if view is not None else []
     return sorted(views, key=lambda view: -view.ranks)

@@ -12,14 +12,16 @@ from effbench.catalog.references import practical_margin
 from effbench.model.record import USABLE, Measurement, Record
 from effbench.model.scaling import Straggler
 from effbench.model.suite import DeviceClass
+from effbench.score.device_paths import paths
 from effbench.stats.quantile import median
 
 __all__ = ["by_rank", "compute_straggler", "network_straggler", "slowest_over_median", "stragglers"]
 
-_PAIR = re.compile(r"pair_bandwidth\.r(\d+)\.r(\d+)")
+_PAIR = re.compile(r"(?:pair_bandwidth\.r(\d+)\.r|copy_bandwidth\.gpu(\d+)\.gpu)(\d+)")
 # Below this share of the healthy pairs' bandwidth a pair is called slow, as in the pair sweep's own words. Healthy
 # pairs over one kind of link lay within 2 % of each other (nccl-tests issue 106: 87 and 88 GB/s, the slow one 49).
 SLOW_PAIR = 0.7
+COPIES = "p2p_copy"
 
 
 def stragglers(record: Record) -> list[Straggler]:
@@ -35,7 +37,10 @@ def stragglers(record: Record) -> list[Straggler]:
         # A step of communication alone has no work to be slow at.
         if one is not None and trial.params.get("part") != "communication":
             found.append(one)
-        found += network_straggler(measured, trial.placement.ranks, trial.placement.nodes)
+        ways = paths(record, trial.id)
+        # Copies go over whatever lies between two GPUs of a board: without its topology nothing is like another.
+        if ways or trial.kernel != COPIES:
+            found += network_straggler(measured, trial.placement.ranks, trial.placement.nodes, ways)
     return found
 
 
@@ -97,18 +102,23 @@ def _slow_rank(busy: Sequence[float], wait: Sequence[float], margin: float) -> t
     return rank, busy[rank] / middle
 
 
-def network_straggler(measured: Measurement, ranks: int, nodes: int = 1) -> list[Straggler]:
+def network_straggler(
+    measured: Measurement, ranks: int, nodes: int = 1, ways: Mapping[tuple[int, int], str] | None = None
+) -> list[Straggler]:
     """Return the slow pairs, or the one end that all of them share when every pair with it is slow.
 
-    Slow is relative to the faster pairs of the same kind, within a node or between nodes (ranks are numbered node by
-    node), in more than half of the rounds. A single pair of its kind has nothing to be compared with.
+    Slow is relative to the faster pairs of the same kind: within a node or between nodes (ranks are numbered node by
+    node), and over the same of `ways` where they are known; in more than half of the rounds. A single pair of its kind
+    has nothing to be compared with, and a round that did not come to all pairs names nobody.
     """
-    rounds = [pairs for one in measured.rounds if one.status == "done" and (pairs := _pairs(one.facts))]
+    every = ranks * (ranks - 1) // 2
+    rounds = [pairs for one in measured.rounds if one.status == "done" and len(pairs := _pairs(one.facts)) == every]
     per_node = max(1, ranks // nodes)
+    kinds = {p: (p[0] // per_node != p[1] // per_node, (ways or {}).get(p, "")) for one in rounds for p in one}
     found = []
-    for across in (False, True):
-        kind = [{p: v for p, v in one.items() if (p[0] // per_node != p[1] // per_node) == across} for one in rounds]
-        found += _of_a_kind([one for one in kind if len(one) > 1], measured, ranks)
+    for kind in sorted(set(kinds.values())):
+        alike = [{p: v for p, v in one.items() if kinds[p] == kind} for one in rounds]
+        found += _of_a_kind([one for one in alike if len(one) > 1], measured, ranks)
     return found
 
 
@@ -124,15 +134,21 @@ def _of_a_kind(rounds: Sequence[Mapping[tuple[int, int], float]], measured: Meas
     if shared is None:
         return [_pair(pair, every[pair] / healthy, measured, ranks, (times[pair], len(rounds))) for pair in slow]
     factor = median([every[p] for p in slow]) / healthy
-    text = f"every pair with rank {shared} has {factor:.0%} of the others' bandwidth: its link or node is slow"
+    who = "GPU" if _copies(measured) else "rank"
+    text = f"every pair with {who} {shared} has {factor:.0%} of the others' bandwidth: its link or node is slow"
     text += _disturbed(measured)
     seen = min(times[p] for p in slow)
     return [Straggler("network", [shared], ranks, factor, text, measured.trial, seen, len(rounds), measured.device)]
 
 
 def _pair(pair: tuple[int, int], factor: float, measured: Measurement, ranks: int, seen: tuple[int, int]) -> Straggler:
-    text = f"ranks {pair[0]} and {pair[1]} exchange at {factor:.0%} of the other pairs' bandwidth{_disturbed(measured)}"
+    does = f"GPUs {pair[0]} and {pair[1]} copy" if _copies(measured) else f"ranks {pair[0]} and {pair[1]} exchange"
+    text = f"{does} at {factor:.0%} of the other pairs' bandwidth{_disturbed(measured)}"
     return Straggler("network", list(pair), ranks, factor, text, measured.trial, *seen, measured.device)
+
+
+def _copies(measured: Measurement) -> bool:
+    return any(name.startswith("copy_bandwidth.") for name in measured.facts)
 
 
 def _pairs(facts: Mapping[str, float]) -> dict[tuple[int, int], float]:
@@ -140,7 +156,7 @@ def _pairs(facts: Mapping[str, float]) -> dict[tuple[int, int], float]:
     found: dict[tuple[int, int], float] = {}
     for name, value in facts.items():
         if (match := _PAIR.fullmatch(name)) is not None and value > 0:
-            low, high = sorted((int(match[1]), int(match[2])))
+            low, high = sorted((int(match[1] or match[2]), int(match[3])))
             found[low, high] = min(value, found.get((low, high), value))
     return found
 

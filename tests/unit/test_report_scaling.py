@@ -8,6 +8,9 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 
+from effbench.kernels import p2p_copy
+from effbench.model.inventory import NvLinks, Pcie
+from effbench.model.plan import Placement
 from effbench.model.record import Status
 from effbench.model.scaling import Curve, Straggler
 from effbench.model.scorecard import Scorecard
@@ -225,10 +228,54 @@ def test_the_matrix_is_filled_from_one_half_and_from_both() -> None:
     half = view_links.pair_view(pair_measurement(3, None), [])
     assert half is not None and len(half.cells) == 3
     assert len(re.findall(r'class="heat heat-', charts_pairs.draw(half, 600))) == 6
-    facts = {"copy_bandwidth.d0.d1": 1e9, "copy_bandwidth.d1.d0": 2e9, "copy_bandwidth.d0.d2": 0.0}
+    facts = {"copy_bandwidth.gpu0.gpu1": 1e9, "copy_bandwidth.gpu1.gpu0": 2e9, "copy_bandwidth.gpu0.gpu2": 0.0}
     both = view_links.pair_view(pair_measurement(2, None, facts=facts), [])
     assert both is not None and both.title == "Copies between devices" and len(both.cells) == 2
     assert len(re.findall(r'class="heat heat-', charts_pairs.draw(both, 600))) == 2
+
+
+def test_what_the_kernel_calls_a_copy_is_in_the_report_with_the_boards_topology() -> None:
+    """The names of the facts are the kernel's own; how the GPUs are joined stands beside the matrix."""
+    case = gpu_node(simulated=False)
+    assert case.record is not None
+    gpus = [
+        msgspec.structs.replace(
+            case.record.inventory_before.accelerators[0],
+            key=f"gpu{i}",
+            numa=i // 2,
+            pcie=Pcie(5, 16, 5, 16),
+            nvlink=NvLinks(18, 18, switched=18) if i < 2 else None,
+            hops={f"gpu{j}": "node" if i // 2 == j // 2 else "system" for j in range(4) if j != i},
+        )
+        for i in range(4)
+    ]
+    step = object.__new__(p2p_copy.PeerCopy)
+    step.params, step.words, step.wrong = p2p_copy.Params(ranks=4), {}, {}
+    step.copied_s = {(i, j): [0.01 if i // 2 == j // 2 else 0.1] for i in range(4) for j in range(4) if i != j}
+    trial = msgspec.structs.replace(
+        case.record.plan.trials[0], id="copies@n4", kernel="p2p_copy", placement=Placement([g.key for g in gpus], 4)
+    )
+    measured = pair_measurement(2, None, facts=step.facts(), texts=step.texts(), trial="copies@n4")
+    record = msgspec.structs.replace(
+        case.record,
+        plan=msgspec.structs.replace(case.record.plan, trials=[*case.record.plan.trials, trial]),
+        inventory_before=msgspec.structs.replace(case.record.inventory_before, accelerators=gpus),
+        measurements=[*case.record.measurements, measured],
+    )
+    (shown,) = view_links.pairs(record, [])
+    # Across the sockets all are ten times slower, alike and by design: no pair is named.
+    assert shown.said.startswith("No pair stands out; the slowest is GPUs ") and not shown.marked
+    assert {cell.way for cell in shown.cells} == {
+        "by 18 NVLinks through a switch",
+        "within a NUMA node",
+        "between NUMA nodes",
+    }
+    assert shown.devices[0] == ("gpu0", "18 up: 18 to a switch", "PCIe gen 5 x16, NUMA 0")
+    assert shown.devices[3] == ("gpu3", "", "PCIe gen 5 x16, NUMA 1")
+    page = _section(Case(case.card, case.grade, record), "scaling")
+    assert "18 up: 18 to a switch" in page and "between NUMA nodes" in page
+    assert "GPU 0 to GPU 1" in html.render(case.card, case.grade, record).decode()
+    assert "| gpu3 | – | PCIe gen 5 x16, NUMA 1 |" in markdown.render(case.card, case.grade, record).decode()
 
 
 def test_many_ranks_show_those_with_the_slowest_links() -> None:

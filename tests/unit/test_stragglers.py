@@ -3,11 +3,16 @@
 import random
 from collections.abc import Mapping
 
+import msgspec
 import pytest
 
 from effbench.model.finding import Finding
+from effbench.model.inventory import Accelerator, NvLinks
+from effbench.model.plan import Placement
+from effbench.model.record import Record
+from effbench.score.device_paths import way
 from effbench.score.scaling import scaling
-from effbench.score.stragglers import compute_straggler, network_straggler, slowest_over_median
+from effbench.score.stragglers import compute_straggler, network_straggler, slowest_over_median, stragglers
 from tests.unit.scaling_records import node_of, step, team, with_trials
 
 STEP_S = 0.2
@@ -158,3 +163,80 @@ def test_findings_and_unusable_evidence() -> None:
     assert scaling(failed, []) == ([], None)
     alone = with_trials(node_of(4), [step(4, [STEP_S] * 3, "communication", by_round=slow)])
     assert scaling(alone, []) == ([], None)
+
+
+def gpu(number: int, **joined: object) -> Accelerator:
+    more = {"pci_bus_id": f"0000:{number:02x}:00.0", **joined}
+    return Accelerator(f"gpu{number}", "gpu", "nvidia", "a GPU", "cuda:0", 1 << 37, 0, **more)
+
+
+def board() -> list[Accelerator]:
+    """Four GPUs in two pairs by NVLink bridges; the pairs are on two sockets."""
+    found = []
+    for i in range(4):
+        hops = {f"gpu{j}": "node" if i // 2 == j // 2 else "system" for j in range(4) if j != i}
+        found.append(gpu(i, hops=hops, nvlink=NvLinks(4, 4, peers={f"0000:{i ^ 1:02x}:00.0": 4})))
+    return found
+
+
+def copied(slow: Mapping[tuple[int, int], float], devices: list[Accelerator]) -> Record:
+    """A record of copies between GPUs, both directions of each pair, with bridges ten times as fast as PCIe."""
+    ranks = len(devices)
+    facts = {
+        f"copy_bandwidth.gpu{i}.gpu{j}": (200e9 if i // 2 == j // 2 else 20e9) * slow.get((i, j), 1.0)
+        for i in range(ranks)
+        for j in range(ranks)
+        if i != j
+    }
+    trial, measured = team("p2p_copy", ranks, {"peer": "on"}, [0.1], by_round=[facts])
+    keys = [device.key for device in devices]
+    trial = msgspec.structs.replace(trial, placement=Placement(keys, ranks))
+    record = with_trials(node_of(ranks), [(trial, msgspec.structs.replace(measured, device="gpu0"))])
+    return msgspec.structs.replace(
+        record, inventory_before=msgspec.structs.replace(record.inventory_before, accelerators=devices)
+    )
+
+
+def test_copies_are_held_against_copies_over_the_same_way() -> None:
+    assert stragglers(copied({}, board())) == []
+    # One direction of one pair over PCIe at a third of the others over PCIe.
+    found = stragglers(copied({(3, 0): 0.3}, board()))
+    assert [one.ranks for one in found] == [[0, 3]]
+    assert found[0].text.startswith("GPUs 0 and 3 copy at 30%")
+    # All pairs on the same switch: an end that is slow with everybody.
+    switched = [gpu(i, nvlink=NvLinks(18, 18, switched=18)) for i in range(4)]
+    like = {(i, j): (0.1 if i // 2 == j // 2 else 1.0) for i in range(4) for j in range(4)}
+    bad = {pair: share * (0.5 if 2 in pair else 1.0) for pair, share in like.items()}
+    assert stragglers(copied(like, switched)) == []
+    assert [(one.ranks, one.text.split(" has")[0]) for one in stragglers(copied(bad, switched))] == [
+        ([2], "every pair with GPU 2")
+    ]
+
+
+def test_copies_of_a_board_that_nobody_described_name_nobody() -> None:
+    assert stragglers(copied({(3, 0): 0.3}, [gpu(i) for i in range(4)])) == []
+    half = [*board()[:3], gpu(3)]
+    half[2] = gpu(2)
+    assert stragglers(copied({(3, 0): 0.3}, half)) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [
+        ({"nvlink": NvLinks(4, 4, peers={"0000:01:00.0": 4})}, {}, "by 4 NVLinks"),
+        ({"nvlink": NvLinks(18, 18, switched=18)}, {"nvlink": NvLinks(18, 17, switched=17)}, "by 17 NVLinks through a"),
+        ({"nvlink": NvLinks(18, 18, switched=18), "hops": {"gpu1": "system"}}, {}, "between NUMA nodes"),
+        ({}, {"hops": {"gpu0": "single"}}, "through one PCIe switch"),
+        ({"nvlink": NvLinks(4, 0)}, {"nvlink": NvLinks(4, 0)}, ""),
+    ],
+)
+def test_the_way_between_two_gpus(one: dict[str, object], other: dict[str, object], words: str) -> None:
+    found = way(gpu(0, **one), gpu(1, **other))
+    assert found.startswith(words) and bool(found) == bool(words)
+
+
+def test_a_sweep_that_was_cut_short_names_nobody() -> None:
+    facts = pairs_of(4, {(0, 2): 0.3})
+    assert network(facts, 4) == [[0, 2]]
+    del facts["pair_bandwidth.r2.r3"]
+    assert network(facts, 4) == []
