@@ -38,7 +38,8 @@ def command(
     """Grade RUN (a run folder, its record.json, or a scorecard.json) and exit with the verdict's code.
 
     With --baseline every figure that the baseline has by the same trials gets its share of it; a policy such as
-    ci-qualification asks for these shares.
+    ci-qualification asks for these shares. Of an import the baseline is one of imports: it says which nodes are far
+    off, and rates none.
 
     A file of JSON lines (FILE.jsonl, a scorecard in every line) gives a grade in every line and the gravest verdict. A
     line that cannot be read costs only itself and counts as not rated.
@@ -52,7 +53,7 @@ def command(
     if many:
         return grade_lines(run, rules, output)
     if is_import(run):
-        return grade_import(run, rules, as_json)
+        return grade_import(run, rules, as_json, baseline)
     card, record = api.card_of(run, api.load_site(site) if site else None)
     if baseline is not None:
         if record is None:

@@ -1,12 +1,14 @@
 """`effbench import`: what other tools measured, read into one record per node; never rated as if measured here."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import msgspec
 
 from effbench.cli import options
 from effbench.model.grade import EXIT_CODES, PRECEDENCE, Grade, Verdict
-from effbench.model.imported import ImportedNode, ImportSummary
+from effbench.model.imported import Apart, ImportedNode, ImportSummary, Outlier
 from effbench.model.policy import Policy
 
 SHOWN = 20
@@ -66,31 +68,55 @@ def _part(accelerator: str | None, claim: str | None) -> str | None:
     return part_named(accelerator) if accelerator is not None else None
 
 
-def grade_import(path: Path, policy: Policy, as_json: bool) -> int:
+class _Node(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One node of an import with its grade, and how it stands to a baseline where one was given."""
+
+    node: str
+    grade: Grade
+    against_baseline: Apart | None = None
+
+
+def grade_import(path: Path, policy: Policy, as_json: bool, baseline: Path | None = None) -> int:
     """Grade every record of an import and return the exit code of the gravest verdict; no record is not rated.
 
+    What is far from a `baseline` of earlier imports is told beside the verdict, and changes none.
+
     Raises:
-        DocumentError: a record is damaged.
+        DocumentError: a record or the baseline is damaged. InputError: they are not of the same format.
     """
     from effbench.grade.verdict import grade
     from effbench.score.imported import scorecard
+    from effbench.score.imported_baseline import against
+    from effbench.store.baselines import load_imported
     from effbench.store.imports import records_of
 
-    found = ((record.node, grade(scorecard(record), policy)) for record in records_of(path))
+    apart = against(load_imported(baseline)) if baseline is not None else None
     met = set[Verdict]()
-    kept: list[dict[str, str | Grade]] = []
-    for node, made in found:
-        met.add(made.verdict)
+    kept: list[_Node] = []
+    for record in records_of(path):
+        node = _Node(record.node, grade(scorecard(record), policy), apart(record) if apart is not None else None)
+        met.add(node.grade.verdict)
         if as_json:
-            kept.append({"node": node, "grade": made})
+            kept.append(node)
         else:
-            options.emit(f"{made.verdict:<10} {options.plain(node)}  {made.summary}")
+            options.emit("\n".join(options.plain(text) for text in _graded(node)))
     verdict: Verdict = next((v for v in PRECEDENCE if v in met), "not_rated")
     if as_json:
         options.emit_json({"verdict": verdict, "nodes": kept})
     else:
         options.emit(f"Verdict: {verdict}, exit code {EXIT_CODES[verdict]}")
     return EXIT_CODES[verdict]
+
+
+def _graded(node: _Node) -> list[str]:
+    """The verdict of one node; beside a baseline what is far off, then what is missing."""
+    lines = [f"{node.grade.verdict:<10} {node.node}  {node.grade.summary}"]
+    if node.against_baseline is not None:
+        far, gone = node.against_baseline.far, node.against_baseline.missing
+        lines += [f"  {_far(o, 'of the baseline')}" for o in far[:SHOWN]]
+        lines += [f"  and {len(far) - SHOWN} more far off, in --json"] if len(far) > SHOWN else []
+        lines += [f"  {_some('missing', gone)}"] if gone else []
+    return lines
 
 
 def _show(summary: ImportSummary, output: Path) -> None:
@@ -111,20 +137,26 @@ def _show(summary: ImportSummary, output: Path) -> None:
 
 def _told(node: ImportedNode) -> list[str]:
     told = [f"{node.node}: {text}" for text in node.failed]
-    told += [
-        f"{node.node}: {o.figure} is {o.value:.4g}, the median {o.median:.4g} "
-        f"({'worse' if o.worse else 'far off' if o.worse is None else 'better'}, {o.score:+.1f} deviations)"
-        for o in node.outliers
-    ]
+    told += [f"{node.node}: {_far(o)}" for o in node.outliers]
     for what, names in (
         ("missing", node.missing),
         ("not finite", node.not_finite),
         ("no number", node.not_numbers),
     ):
         if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            told.append(f"{node.node}: {what}: {', '.join(names[:3])}{more}")
+            told.append(f"{node.node}: {_some(what, names)}")
     return told
+
+
+def _far(o: Outlier, whose: str = "") -> str:
+    word = "worse" if o.worse else "far off" if o.worse is None else "better"
+    middle = f"the median {whose}".rstrip()
+    return f"{o.figure} is {o.value:.4g}, {middle} {o.median:.4g} ({word}, {o.score:+.1f} deviations)"
+
+
+def _some(what: str, names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{what}: {', '.join(names[:3])}{more}"
 
 
 def _listed(what: str, texts: list[str]) -> list[str]:

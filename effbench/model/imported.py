@@ -5,8 +5,10 @@ from typing import Literal
 
 import msgspec
 
+from effbench.model.baseline import Kinds
 from effbench.model.finding import Finding
 from effbench.model.grade import Verdict
+from effbench.model.quantity import finite
 
 PartFrom = Literal["", "file", "person"]
 CheckOutcome = Literal["pass", "fail", "warn", "skip", "unknown"]
@@ -65,6 +67,13 @@ class Outlier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     worse: bool | None
 
 
+class Apart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One node beside a baseline: what is far from it, the worst first, and what it lacks that most had there."""
+
+    far: list[Outlier]
+    missing: list[str]
+
+
 class ImportedNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What is to be known of one node. `failed` names checks the other tool itself failed."""
 
@@ -93,6 +102,43 @@ class Anchor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     source: str
     expected_share: float | None = None
     slow: bool = False
+
+
+class ImportedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One figure over `n` values of `nodes` imported nodes: their robust centre. No rounds stand behind any of them.
+
+    `figure` is a key of the metrics catalogue, over all devices of a node, or a foreign name of its own. `mad` (the
+    median absolute deviation, not scaled) is absent below three values; `kinds` is there when they are of two kinds.
+    """
+
+    figure: str
+    nodes: int
+    n: int
+    median: float
+    lowest: float
+    highest: float
+    mad: float | None = None
+    kinds: Kinds | None = None
+
+    def __post_init__(self) -> None:
+        finite(self.figure, median=self.median, lowest=self.lowest, highest=self.highest, mad=self.mad)
+        if not (1 <= self.nodes <= self.n and self.lowest <= self.median <= self.highest and (self.mad or 0.0) >= 0):
+            raise ValueError(f"{self.figure}: {self.n} values with the median {self.median} are none")
+
+
+class ImportedBaseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What imported nodes had in common. `digest` is over all other fields; `anchors` hold it to the rated peak.
+
+    Other imports of the same format are held against it, to say who is far off. It rates nothing.
+    """
+
+    schema: Literal["effbench.importedbaseline/1"]
+    digest: str
+    imported: str
+    nodes: int
+    rows: list[ImportedRow]
+    anchors: list[Anchor] = []
+    findings: list[Finding] = []
 
 
 class ImportSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

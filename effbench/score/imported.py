@@ -4,9 +4,10 @@ Figures are kept by name in plain arrays, so that 10,000 nodes of 200 figures ta
 rates a node: one value without an interval meets no threshold and misses none.
 """
 
+import math
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from effbench.model.record import Status
 from effbench.model.scorecard import DeviceCard, Metric, Scorecard
 from effbench.stats.outlying import FAR, NODES_MIN, robust_sigma, split
 
-__all__ = ["Fleet", "scorecard"]
+__all__ = ["Fleet", "outlier", "reach", "scorecard"]
 
 # A healthy part keeps at least a C on the ladder of node-2026 (INTERFACES section 8) of what such parts reach.
 KEPT = 0.75
@@ -85,6 +86,11 @@ class Fleet:
         pool = self._pool_of[name] = self._pools.setdefault(shared, _Pool())
         return pool
 
+    def figures(self) -> Iterator[tuple[str, int, np.ndarray[Any, Any]]]:
+        """Yield every figure by name: how many nodes have it, and all its values, of a key of ours on every device."""
+        for key, pool in sorted(self._pools.items()):
+            yield key, len(set(pool.rows)), np.asarray(pool.values)
+
     def summary(self, format_name: str, files: Sequence[str], bad: Sequence[BadRecord]) -> ImportSummary:
         """Compare what was taken in. Pure of side effects, so it may be asked for more than once."""
         outliers: dict[int, list[Outlier]] = {}
@@ -95,11 +101,10 @@ class Fleet:
                 outliers.setdefault(row, []).append(outlier)
             findings += kinds
         missing = self._missing()
+        anchors, told = self.against_peak()
         nodes = [
             self._told(row, node, outliers.get(row, []), missing.get(row, [])) for row, node in enumerate(self._nodes)
         ]
-        anchors = self._anchors()
-        findings = [*_fleet_findings(anchors, self._parts, len(nodes)), *findings[:KINDS_MAX]]
         return ImportSummary(
             schema="effbench.import-summary/1",
             imported=format_name,
@@ -107,8 +112,13 @@ class Fleet:
             nodes=sorted(nodes, key=lambda node: node.node),
             bad=list(bad),
             anchors=anchors,
-            findings=findings,
+            findings=[*told, *findings[:KINDS_MAX]],
         )
+
+    def against_peak(self) -> tuple[list[Anchor], list[Finding]]:
+        """Hold the whole fleet to the rated peak of its parts, and say where it is slow as a whole or has no anchor."""
+        anchors = self._anchors()
+        return anchors, _fleet_findings(anchors, self._parts, len(self._nodes))
 
     def _told(self, row: int, node: ImportedNode, outliers: list[Outlier], missing: list[str]) -> ImportedNode:
         if not outliers and not missing:
@@ -161,20 +171,27 @@ def _compare(key: str, pool: _Pool) -> tuple[list[tuple[int, Outlier]], list[Fin
     margin = practical_margin("gpu")
     floor = abs(middle) * assumed_tau("gpu")[0]
     sigma = robust_sigma(values, floor) or 0.0
-    off = values - middle
-    far = (np.abs(off) > FAR * sigma) & (np.abs(off) > margin * abs(middle)) & (off != 0)
-    row = lookup(key) if not key.startswith("imported.") else None
-    found = []
-    for at in np.flatnonzero(far):
-        value = float(values[at])
-        score = float(off[at] / sigma) if sigma > 0 else float(np.copysign(1e6, off[at]))
-        worse = None if row is None else (value < middle) == (row.better == "higher")
-        found.append((pool.rows[at], Outlier(pool.names[at], value, middle, max(min(score, 1e6), -1e6), worse)))
+    far = np.flatnonzero(np.abs(values - middle) > reach(middle, sigma))
+    found = [(pool.rows[at], outlier(key, pool.names[at], float(values[at]), middle, sigma)) for at in far]
     two = split(values, floor, margin)
     if two is None:
         return found, []
     text = f"{key}: {two.n_low} values about {two.low:.4g} and {two.n_high} about {two.high:.4g}; neither is the norm"
     return found, [Finding("import-two-kinds", "warning", text)]
+
+
+def reach(middle: float, sigma: float) -> float:
+    """Return how far from the median, in its unit, a value is no ordinary one: by deviations and by what matters."""
+    return max(FAR * sigma, practical_margin("gpu") * abs(middle))
+
+
+def outlier(key: str, name: str, value: float, middle: float, sigma: float) -> Outlier:
+    """Return a value that is far off as a report tells it; `key` is its figure's, `name` says of which device it is."""
+    off = value - middle
+    score = off / sigma if sigma > 0 else math.copysign(1e6, off)
+    row = lookup(key) if not key.startswith("imported.") else None
+    worse = None if row is None else (off < 0) == (row.better == "higher")
+    return Outlier(name, value, middle, max(min(score, 1e6), -1e6), worse)
 
 
 def _anchor(key: str, part: Part, values: np.ndarray[Any, Any]) -> Anchor | None:
