@@ -10,7 +10,7 @@ from effbench.grade.verdict import grade
 from effbench.importers.records import records
 from effbench.model.imported import ImportedRecord
 from effbench.score.imported import Fleet, scorecard
-from tests.overhead.import_fleet import write
+from tests.overhead._fleet import write_summary
 
 NODES, FIGURES = 200, 200
 
@@ -18,7 +18,7 @@ NODES, FIGURES = 200, 200
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("fleet") / "results-summary.jsonl"
-    write(path, NODES, FIGURES)
+    write_summary(path, NODES, FIGURES)
     return path
 
 
