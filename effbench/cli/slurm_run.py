@@ -15,7 +15,7 @@ from effbench import api
 from effbench.cli import cluster_files, options
 from effbench.cli.slurm_options import SlurmAsked, inside_slurm, sbatch_nodes, taken
 from effbench.launch import slurm, slurm_queue
-from effbench.model.error import SiteError
+from effbench.model.error import InputError, SiteError
 from effbench.model.grade import EXIT_CODES
 from effbench.model.policy import Policy
 from effbench.run.campaign import WHOLE, Batch, usable
@@ -84,7 +84,7 @@ def submitted(where: Placed, suite: str, extra: Sequence[Path], rules: Policy) -
     `extra` are the folders to search for suites; the rest is taken from the command's own parameters.
 
     Raises:
-        click.UsageError: something was asked for that is only possible here.
+        click.UsageError: something was asked for that is only possible here. SiteError: no node came to a result.
     """
     given = click.get_current_context().params
     if given["resume"] or given["fake"] or given["replay"]:
@@ -98,7 +98,10 @@ def submitted(where: Placed, suite: str, extra: Sequence[Path], rules: Policy) -
     root = root.absolute()
     if where.asked.each:
         _campaign(root, where.asked, name, [*called, "--launcher", "torchrun"])
-        card, verdict = api.cluster_artefacts(root, rules)
+        try:
+            card, verdict = api.cluster_artefacts(root, rules)
+        except InputError as error:  # no run can be read: here that is the nodes' doing and not the user's
+            raise SiteError(str(error)) from error
         return cluster_files.show(root, card, verdict, given["as_json"])
     _whole(root, where.asked, name, [*called, "--launcher", "slurm"])
     return _shown(root, rules, given["as_json"])

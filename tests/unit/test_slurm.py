@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from effbench import api
+from effbench.cli import slurm_run
 from effbench.cli.main import invoke
 from effbench.launch import slurm, slurm_batch, slurm_queue
 from effbench.launch.slurm_batch import FOLDER, Asked
@@ -281,6 +282,16 @@ def test_contradictions_on_the_command_line_are_one_message(fake, tmp_path, capf
     error = capfd.readouterr().err
     assert words in error and "Traceback" not in error
     assert not any(call.startswith("sbatch") for call in (calls(fake) if (fake / "calls").exists() else []))
+
+
+def test_a_campaign_of_which_no_run_can_be_read_is_no_mistake_of_the_user(fake, tmp_path, monkeypatch, capfd):
+    dies = ["sh", "-c", 'mkdir -p "$4"; echo the disk is gone; exit 9', "run"]
+    monkeypatch.setattr(slurm_run, "words", lambda suite, given: dies)
+    arguments = ["--launcher", "slurm", "--each", "--nodes", "n1,n2", "-o", str(tmp_path / "r")]
+    assert invoke(["run", "node/quick", *arguments]) == 3
+    error = capfd.readouterr().err
+    assert "no node reported" in error and "n1: " in error and "the disk is gone" in error
+    assert not (tmp_path / "r" / "cluster.json").exists()
 
 
 def test_without_slurm_the_message_says_what_is_absent(tmp_path, monkeypatch, capfd):
