@@ -1,7 +1,8 @@
 """The folders of a campaign, one per node: each node's scorecard, grade and software, read once and checked.
 
 The scorecard on disk is taken where it belongs to the record beside it; else it is made again, from the journal if need
-be. 1,000 nodes are read in seconds, so the record itself is only looked at, not decoded.
+be. 1,000 nodes are read in seconds, so the record itself is only looked at, not decoded. Every node is graded anew: a
+verdict is the rules' and not what a file says.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,9 +13,7 @@ import msgspec
 
 from effbench.grade.cluster import policy_name
 from effbench.grade.verdict import grade
-from effbench.model.digest import digest
 from effbench.model.error import EffbenchError, InputError
-from effbench.model.grade import Grade
 from effbench.model.policy import Policy
 from effbench.model.scorecard import Scorecard
 from effbench.run.campaign import manifest
@@ -71,15 +70,14 @@ def nodes_of(root: Path, policy: Policy) -> Iterator[Node]:
     Raises:
         InputError: `root` is not a campaign's folder.
     """
-    wanted = digest(policy)
     for folder in node_folders(root):
         try:
-            yield _node(folder, policy, wanted)
+            yield _node(folder, policy)
         except (EffbenchError, OSError, msgspec.MsgspecError, ValueError) as error:
             yield Node(folder.name, problem=str(error).splitlines()[0] if str(error) else type(error).__name__)
 
 
-def _node(folder: Path, policy: Policy, wanted: str) -> Node:
+def _node(folder: Path, policy: Policy) -> Node:
     glance = _tried(folder / documents.RECORD, _Glance)
     card = _tried(folder / documents.SCORECARD, Scorecard) if glance is not None else None
     if glance is None or card is None or card.record_digests != [glance.digest]:
@@ -87,10 +85,7 @@ def _node(folder: Path, policy: Policy, wanted: str) -> Node:
         if record is None:
             record = record_of(folder)
         glance = msgspec.convert(msgspec.to_builtins(record), type=_Glance)
-    verdict = _tried(folder / documents.GRADE, Grade)
-    if verdict is None or verdict.policy.digest != wanted or verdict.scorecard_digest != digest(card):
-        verdict = grade(card, policy)
-    return Node(folder.name, card, verdict, "", _software(glance))
+    return Node(folder.name, card, grade(card, policy), "", _software(glance))
 
 
 def _tried(path: Path, kind: Callable[..., Any]) -> Any:

@@ -251,6 +251,18 @@ def test_a_scorecard_that_is_not_of_the_record_beside_it_is_made_again(tmp_path)
     assert all(d.high < 1e29 for d in whole.cluster.distributions)
 
 
+def test_a_verdict_on_disk_is_not_believed_but_made_from_the_evidence(tmp_path):
+    root, policy = tmp_path / "fleet", api.load_policy("node-2026")
+    for i in range(3):
+        folder = written(root, f"n{i}")
+        card = documents.read(folder / documents.SCORECARD, Scorecard)
+        own = api.grade(card, policy)
+        said = msgspec.structs.replace(own, verdict="fail" if own.verdict == "pass" else "pass")
+        documents.write(folder / documents.GRADE, documents.encode(said))
+    whole = cluster_card(root, policy)
+    assert whole.cluster is not None and {row.verdict for row in whole.cluster.nodes} == {own.verdict}
+
+
 def test_the_verdict_is_over_the_nodes_and_only_under_their_own_policy(tmp_path):
     root = tmp_path / "fleet"
     for i in range(3):
