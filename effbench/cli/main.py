@@ -15,6 +15,7 @@ COMMANDS = {
     "plan": "Show what a run would do, in what order and how long; measure nothing.",
     "score": "Turn a stored record into its scorecard again.",
     "grade": "Grade a stored run or scorecard under a policy.",
+    "verdict": "Print the last verdict of a node on one line; drain the node in Slurm on it.",
     "report": "Render a stored run or scorecard in any format.",
     "policy": "Check the rules of a policy: unknown metrics, wrong units, thresholds out of reach.",
     "replay": "Rebuild the record and every artefact from a journal, byte for byte.",

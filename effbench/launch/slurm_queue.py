@@ -18,11 +18,13 @@ __all__ = [
     "Task",
     "address",
     "array_limit",
+    "call",
     "cancel",
     "hostnames",
     "nodes",
     "pin",
     "reached",
+    "said",
     "submit",
     "tasks",
 ]
@@ -59,7 +61,7 @@ class NodeState(msgspec.Struct, frozen=True):
     reason: str
 
 
-def _call(
+def call(
     words: Sequence[str], environment: Mapping[str, str], given: str = "", deadline_s: float = DEADLINE_S
 ) -> "subprocess.CompletedProcess[str]":
     """Run one of Slurm's commands. Raises SiteError when it is absent or does not answer in time."""
@@ -88,7 +90,8 @@ def _call(
         raise SiteError(f"{found}: cannot be run: {error.strerror}") from error
 
 
-def _said(words: Sequence[str], answer: "subprocess.CompletedProcess[str]") -> str:
+def said(words: Sequence[str], answer: "subprocess.CompletedProcess[str]") -> str:
+    """Return what a command that failed said on stderr, in one line."""
     text = " / ".join(line.strip() for line in answer.stderr.splitlines() if line.strip())
     return text or f"{words[0]} ended with status {answer.returncode} and no message"
 
@@ -115,10 +118,10 @@ def hostnames(listed: str, environment: Mapping[str, str]) -> list[str]:
         InputError: Slurm cannot read the list.
     """
     words = ["scontrol", "show", "hostnames", listed]
-    answer = _call(words, environment)
+    answer = call(words, environment)
     found = list(dict.fromkeys(answer.stdout.split()))
     if answer.returncode or not found:
-        raise InputError(f"--nodes {listed!r}: {_said(words, answer)}")
+        raise InputError(f"--nodes {listed!r}: {said(words, answer)}")
     return found
 
 
@@ -129,9 +132,9 @@ def nodes(environment: Mapping[str, str], partition: str = "") -> list[NodeState
         SiteError: sinfo does not answer. InputError: there is no such partition, or it has no nodes.
     """
     words = ["sinfo", "-h", "-N", "-o", "%N|%T|%E", *(["-p", partition] if partition else [])]
-    answer = _call(words, environment)
+    answer = call(words, environment)
     if answer.returncode:
-        raise SiteError(f"sinfo does not answer: {_said(words, answer)}")
+        raise SiteError(f"sinfo does not answer: {said(words, answer)}")
     found: dict[str, NodeState] = {}
     for line in answer.stdout.splitlines():
         name, state, reason = (*line.strip().split("|", 2), "", "")[:3]
@@ -154,10 +157,10 @@ def submit(words: Sequence[str], script: str, environment: Mapping[str, str]) ->
         InputError: sbatch refused; its message.
     """
     called = ["sbatch", "--parsable", *words]
-    answer = _call(called, environment, script)
+    answer = call(called, environment, script)
     job = answer.stdout.strip().split("\n")[-1].partition(";")[0].strip()
     if answer.returncode or not job.isdigit():
-        raise InputError(f"sbatch refused the job: {_said(called, answer)}")
+        raise InputError(f"sbatch refused the job: {said(called, answer)}")
     return job
 
 
@@ -170,18 +173,18 @@ def pin(job: str, wanted: Sequence[str], environment: Mapping[str, str]) -> None
         SiteError: a task could not be pinned or released; the caller cancels the job.
     """
     lines = [f"update JobId={job}_{i} ReqNodeList={name}" for i, name in enumerate(wanted)]
-    answer = _call(["scontrol", "-Q"], environment, "\n".join([*lines, "quit", ""]), deadline_s=10 * DEADLINE_S)
+    answer = call(["scontrol", "-Q"], environment, "\n".join([*lines, "quit", ""]), deadline_s=10 * DEADLINE_S)
     here = {task.index: task.wanted for task in tasks([job], environment)}
     loose = [name for i, name in enumerate(wanted) if here.get(i) != name]
     if loose:
         raise SiteError(
             f"Slurm would not pin a task to {', '.join(loose[:5])}"
-            f"{f' and {len(loose) - 5} more' if len(loose) > 5 else ''}: {_said(['scontrol'], answer)}"
+            f"{f' and {len(loose) - 5} more' if len(loose) > 5 else ''}: {said(['scontrol'], answer)}"
         )
     words = ["scontrol", "release", job]
-    answer = _call(words, environment)
+    answer = call(words, environment)
     if answer.returncode:
-        raise SiteError(f"Slurm would not release job {job}: {_said(words, answer)}")
+        raise SiteError(f"Slurm would not release job {job}: {said(words, answer)}")
 
 
 def tasks(jobs: Sequence[str], environment: Mapping[str, str]) -> list[Task]:
@@ -191,9 +194,9 @@ def tasks(jobs: Sequence[str], environment: Mapping[str, str]) -> list[Task]:
         SiteError: squeue does not answer. That may pass: slurmctld restarts.
     """
     words = ["squeue", "-h", "-r", "-t", "all", "-j", ",".join(jobs), "-o", "%i|%T|%N|%n|%r"]
-    answer = _call(words, environment)
+    answer = call(words, environment)
     if answer.returncode and "Invalid job id" not in answer.stderr:
-        raise SiteError(f"squeue does not answer: {_said(words, answer)}")
+        raise SiteError(f"squeue does not answer: {said(words, answer)}")
     return [_task(line) for line in answer.stdout.splitlines() if line.count("|") >= 4]
 
 
@@ -208,14 +211,14 @@ def cancel(names: Sequence[str], environment: Mapping[str, str]) -> bool:
     if not names:
         return True
     try:
-        return _call(["scancel", "--quiet", *names], environment).returncode == 0
+        return call(["scancel", "--quiet", *names], environment).returncode == 0
     except SiteError:
         return False
 
 
 def array_limit(environment: Mapping[str, str]) -> int:
     """Return how many tasks one array may have: MaxArraySize, which is one above the greatest index."""
-    answer = _call(["scontrol", "show", "config"], environment)
+    answer = call(["scontrol", "show", "config"], environment)
     for line in answer.stdout.splitlines():
         name, _, value = line.partition("=")
         if name.strip() == "MaxArraySize" and value.strip().isdigit():
@@ -226,7 +229,7 @@ def array_limit(environment: Mapping[str, str]) -> int:
 def steps(job: str, name: str, environment: Mapping[str, str]) -> list[str]:
     """Return the ids of the steps of `job` that are called `name` and still run; none when squeue does not answer."""
     try:
-        answer = _call(["squeue", "-h", "-s", "-j", job, "-o", "%i|%j"], environment)
+        answer = call(["squeue", "-h", "-s", "-j", job, "-o", "%i|%j"], environment)
     except SiteError:
         return []
     pairs = [line.strip().partition("|") for line in answer.stdout.splitlines()]
@@ -235,6 +238,6 @@ def steps(job: str, name: str, environment: Mapping[str, str]) -> list[str]:
 
 def address(name: str, environment: Mapping[str, str]) -> str:
     """Return the address by which Slurm itself reaches a node (`NodeAddr`); its name when Slurm does not tell."""
-    answer = _call(["scontrol", "show", "node", name, "--oneliner"], environment)
+    answer = call(["scontrol", "show", "node", name, "--oneliner"], environment)
     found = [word.removeprefix("NodeAddr=") for word in answer.stdout.split() if word.startswith("NodeAddr=")]
     return found[0] if found and found[0] not in ("", "(null)") else name
