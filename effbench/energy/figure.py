@@ -53,7 +53,8 @@ def figure(
     choice = choose(taken, windows, accelerator.key, scope)
     if choice.primary is None:
         unread = [_unread(one) for one in taken]
-        empty = _absent(accelerator.key, scope, choice.reason, LONGER if choice.short else _DOCTOR, unread)
+        reason = f"{fault}; {choice.reason}" if fault else choice.reason
+        empty = _absent(accelerator.key, scope, reason, LONGER if choice.short else _DOCTOR, unread)
         return msgspec.structs.replace(empty, findings=choice.findings)
     kept = [windows[place] for place in choice.places]
     entries = [_entry(one, choice) for one in taken]

@@ -1,6 +1,6 @@
 """Health counters of a run: what the driver's error counters did between its start and its end. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from effbench.catalog.xids import OWN_KILL, classify
 from effbench.model.event import Telemetry
@@ -12,6 +12,13 @@ STATES = ("row_remap_pending", "row_remap_failed", "device_lost")
 GROWING = ("ecc_uncorrected", "retired_pages")
 HELD = "held_"  # seconds that the driver counts under each reason for lower clocks (NVML fields 74 to 81)
 RATES = {"ecc_corrected": "ecc_corrected_rate", "pcie_replay": "pcie_replay_rate"}
+# Health figures above zero, and counters of remapped rows that changed, after which no energy of the device counts.
+SPOILING = {
+    "device_lost": "the device was lost",
+    "xid_hardware": "the driver reported a hardware XID",
+    "ecc_uncorrected": "an uncorrectable memory error occurred",
+}
+REMAPS = ("row_remap_pending", "row_remap_failed", "row_remap_uncorrected")
 
 
 def health(readings: Sequence[Telemetry], wall_s: float, killed: bool, findings: list[Finding]) -> dict[str, float]:
@@ -43,6 +50,19 @@ def health(readings: Sequence[Telemetry], wall_s: float, killed: bool, findings:
         if hardware > 0 or (whole and "xid_watch" in last):
             figures["xid_hardware"] = hardware
     return figures
+
+
+def fault(readings: Sequence[Telemetry], figures: Mapping[str, float]) -> str:
+    """Say what happened to a device, by its readings and their `health`, that makes its energy figures worthless.
+
+    Empty when nothing was seen. What was wrong before the first reading is no change, and is not told here.
+    """
+    told = [words for name, words in SPOILING.items() if figures.get(name, 0.0) > 0]
+    ends = [r.counters for r in readings if FULL_READING in r.counters]
+    first, last = (ends[0], ends[-1]) if len(ends) >= 2 else ({}, {})
+    if any(name in first and name in last and first[name] != last[name] for name in REMAPS):
+        told.append("memory rows were remapped")
+    return "; ".join(told)
 
 
 def _xids(device: str, xids: dict[str, float], killed: bool, findings: list[Finding]) -> float:

@@ -17,7 +17,7 @@ from effbench.model.event import Telemetry, Window
 from effbench.model.finding import Finding
 from effbench.model.inventory import Accelerator, Inventory
 from effbench.run.child import ask
-from effbench.run.health import FULL_READING, health
+from effbench.run.health import fault, health
 from effbench.run.vigil import Vigil
 
 __all__ = ["Metered", "Node", "Order", "look", "run"]
@@ -26,7 +26,6 @@ INSPECT_DEADLINE_S = 30.0
 TICK_S, DESCENDANTS_EVERY_S, COLLECT_EVERY_S = 0.1, 1.0, 60.0
 LONGER = "Let the command run longer: what the sensor resolves is named in the reason."
 UNSEEN = "the telemetry named no sensor of it, not even an absent one"
-REMAPS = ("row_remap_pending", "row_remap_failed", "row_remap_uncorrected")
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -166,14 +165,12 @@ def _wait(command: Command) -> None:
 
 def _metered(status: int, window: tuple[int, int], utc_ns: int, watcher: Vigil, node: Node) -> Metered:
     findings = [*node.findings, *watcher.findings]
-    faults = {
-        a.key: fault
-        for a in node.devices
-        if (fault := _fault(watcher.readings.get(a.key, []), (window[1] - window[0]) * 1e-9, findings))
-    }
+    duration_s = (window[1] - window[0]) * 1e-9
+    read = {a.key: watcher.readings.get(a.key, []) for a in node.devices}
+    faults = {key: fault(points, health(points, duration_s, False, findings)) for key, points in read.items()}
     done = Metered(
         exit_status=status,
-        duration_s=(window[1] - window[0]) * 1e-9,
+        duration_s=duration_s,
         devices=node.devices,
         energies=[],
         findings=findings,
@@ -208,27 +205,12 @@ def _figure(device: Accelerator, cards: Sequence[Sensor], done: Metered) -> Ener
     if not any(card.device == device.key for card in cards):
         return Energy(device.key, "absent", UNSEEN, "see the findings; `effbench doctor` says what answers here")
     window = Window(done.window[1], done.window[0], device.key, "command", steps=1.0)
-    fault = done.faults.get(device.key, "")
+    spoilt = done.faults.get(device.key, "")
     try:
-        made = figure(device, cards, done.readings, [window], started_ns=done.window[0], fault=fault, once=True)
+        made = figure(device, cards, done.readings, [window], started_ns=done.window[0], fault=spoilt, once=True)
     except Exception as error:  # a fault of ours costs a figure, never the command's status
         text = f"the figure could not be made: {type(error).__name__}: {error}"
         noted = [Finding("internal-error", "error", text, device=device.key)]
         return Energy(device.key, "absent", text, "please report it", findings=noted)
     too_short = made.energy is None and "effbench run" in made.remedy
     return msgspec.structs.replace(made, remedy=LONGER) if too_short else made
-
-
-def _fault(readings: Sequence[Telemetry], wall_s: float, findings: list[Finding]) -> str:
-    """Say what of the device's health makes its energy figures worthless; "" when nothing was seen."""
-    figures = health(readings, wall_s, False, findings)
-    ends = [r.counters for r in readings if FULL_READING in r.counters]
-    first, last = (ends[0], ends[-1]) if len(ends) >= 2 else ({}, {})
-    changed = [name for name in REMAPS if name in first and name in last and first[name] != last[name]]
-    if figures.get("device_lost", 0) > 0:
-        return "the device was lost"
-    if figures.get("xid_hardware", 0) > 0:
-        return "the driver reported a hardware XID"
-    if figures.get("ecc_uncorrected", 0) > 0:
-        return "an uncorrectable memory error occurred"
-    return "memory rows were remapped" if changed else ""

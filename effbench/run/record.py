@@ -11,7 +11,7 @@ from effbench.model.finding import Finding
 from effbench.model.plan import Plan
 from effbench.model.record import Measurement, Record, TimelinePoint
 from effbench.run.energies import Energies
-from effbench.run.health import health
+from effbench.run.health import fault, health
 from effbench.run.journal import Journal
 from effbench.run.measurement import Take, measurement
 from effbench.run.windows import Readings
@@ -38,12 +38,13 @@ def build(journal: Journal) -> Record:
     findings = [*plan.findings, *_noted(journal.events), *_salvage(journal, ended), *energies.findings()]
     wall_s = _wall_s(journal.events)
     figures = _health(plan, measured, readings, wall_s, findings)
+    faults = {device: fault(readings.of(device), figures.get(device, {})) for device in plan.devices}
     record = Record(
         schema="effbench.record/1",
         digest="",
         plan=plan,
         inventory_before=started.inventory,
-        measurements=_with_energies(measured, plan, energies, figures),
+        measurements=_with_energies(measured, plan, energies, faults),
         started_at=started.started_at,
         tool=started.tool,
         journal_digest=journal.digest,
@@ -64,21 +65,6 @@ def build(journal: Journal) -> Record:
     return msgspec.structs.replace(record, digest=digest(record))
 
 
-# Health figures that make every energy figure of the device invalid when they are above zero.
-FAULTS = {
-    "xid_hardware": "hardware XIDs were reported",
-    "ecc_uncorrected": "uncorrectable memory errors were counted",
-    "row_remap_failed": "a memory row could not be remapped",
-    "row_remap_pending": "a memory row waits to be remapped",
-    "device_lost": "the device was lost",
-}
-
-
-def _fault(figures: Mapping[str, float]) -> str:
-    """Name what happened to a device during the run that makes its energy figures invalid; empty when nothing did."""
-    return "; ".join(f"{words} during the run" for name, words in FAULTS.items() if figures.get(name, 0) > 0)
-
-
 def _measured(
     started: Started, plan: Plan, takes: Mapping[str, Sequence[Take]], readings: Readings
 ) -> list[Measurement]:
@@ -87,12 +73,12 @@ def _measured(
 
 
 def _with_energies(
-    measured: Sequence[Measurement], plan: Plan, energies: Energies, figures: Mapping[str, Mapping[str, float]]
+    measured: Sequence[Measurement], plan: Plan, energies: Energies, faults: Mapping[str, str]
 ) -> list[Measurement]:
     """Put the energy of each trial, and what was found about it, into its measurement."""
     whole = []
     for found, trial in zip(measured, plan.trials, strict=True):
-        energy = energies.of(trial, _fault(figures.get(found.device, {})))
+        energy = energies.of(trial, faults.get(found.device, ""))
         if energy is not None:
             noted = [msgspec.structs.replace(f, device=found.device, trial=found.trial) for f in energy.findings]
             found = msgspec.structs.replace(found, energy=energy, findings=[*found.findings, *noted])

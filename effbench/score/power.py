@@ -162,9 +162,12 @@ def _proportionality(record: Record, device: str) -> Iterator[Metric]:
 
 
 def _held(record: Record, device: str) -> Iterator[Metric]:
-    """Time and energy of all energy windows that were spent under each clock-event reason."""
+    """Time and energy of all energy windows that were spent under each clock-event reason.
+
+    Joules are of every one of these windows or of none: a sum of some would look like little.
+    """
     seconds: dict[str, float] = {}
-    joules: dict[str, float] = {}
+    joules: dict[str, float | None] = {}
     evidence: dict[str, list[str]] = {}
     for measured in record.measurements:
         if measured.device != device or measured.energy is None or measured.energy.status not in SHOWN:
@@ -172,12 +175,13 @@ def _held(record: Record, device: str) -> Iterator[Metric]:
         for held in measured.energy.held:
             seconds[held.reason] = seconds.get(held.reason, 0.0) + held.seconds
             evidence.setdefault(held.reason, []).append(measured.trial)
-            if held.joules is not None:
-                joules[held.reason] = joules.get(held.reason, 0.0) + held.joules
+            before = joules.get(held.reason, 0.0)
+            joules[held.reason] = None if before is None or held.joules is None else before + held.joules
     for reason, value in seconds.items():
         yield _metric(f"power.held.{reason}.time", value, None, "valid", device, evidence[reason])
-        if reason in joules:
-            yield _metric(f"power.held.{reason}.joules", joules[reason], None, "valid", device, evidence[reason])
+        spent = joules[reason]
+        if spent is not None:
+            yield _metric(f"power.held.{reason}.joules", spent, None, "valid", device, evidence[reason])
 
 
 def _violations(record: Record, device: str) -> Iterator[Metric]:

@@ -50,26 +50,6 @@ def test_a_node_that_cannot_be_asked_has_no_device_and_a_finding(monkeypatch: py
     assert [f.code for f in found.findings] == ["telemetry-lost"]
 
 
-def counted(t_s: int, **counters: float) -> Telemetry:
-    return Telemetry(t_s * S, "gpu0", counters={"bad_readings": 0.0, "xid_watch": 1.0, **counters})
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "words"),
-    [
-        ({}, {"xid_79": 1.0}, "hardware XID"),
-        ({"ecc_uncorrected": 1.0}, {"ecc_uncorrected": 2.0}, "uncorrectable memory error"),
-        ({"row_remap_pending": 0.0}, {"row_remap_pending": 1.0}, "rows were remapped"),
-        ({"device_lost": 0.0}, {"device_lost": 1.0}, "lost"),
-    ],
-)
-def test_what_happened_to_the_device_spoils_its_figure(
-    before: dict[str, float], after: dict[str, float], words: str
-) -> None:
-    assert metered._fault([counted(0, **before), counted(9, **before)], 9.0, []) == ""
-    assert words in metered._fault([counted(0, **before), counted(9, **after)], 9.0, [])
-
-
 def power(gap: bool = False) -> list[Telemetry]:
     """Twenty seconds of 400 W by counter and by instant power, ten a second; a gap of three seconds in the middle."""
     times = [i / 10 for i in range(-20, 220) if not (gap and 80 <= i < 110)]

@@ -1,7 +1,9 @@
 """A clean bill of health needs both ends of the run; what was seen to be bad stands on one reading."""
 
+import pytest
+
 from effbench.model.event import Telemetry
-from effbench.run.health import health
+from effbench.run.health import fault, health
 
 CLEAN = {"ecc_uncorrected": 2.0, "row_remap_pending": 0.0, "device_lost": 0.0, "xid_watch": 1.0, "bad_readings": 0.0}
 
@@ -49,3 +51,24 @@ def test_the_drivers_own_times_under_a_reason_are_the_growth_over_the_run() -> N
     figures = health(lines, 10.0, False, [])
     assert figures["held_power_s"] == 3.5
     assert "held_thermal_s" not in figures  # it went back: the driver was loaded anew, and what it counted is lost
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ({}, {"xid_79": 1.0}, "hardware XID"),
+        ({"ecc_uncorrected": 1.0}, {"ecc_uncorrected": 2.0}, "uncorrectable memory error"),
+        ({"row_remap_pending": 0.0}, {"row_remap_pending": 1.0}, "rows were remapped"),
+        ({"row_remap_uncorrected": 3.0}, {"row_remap_uncorrected": 4.0}, "rows were remapped"),
+        ({"device_lost": 0.0}, {"device_lost": 1.0}, "lost"),
+    ],
+)
+def test_what_happened_to_a_device_spoils_its_energy_and_what_was_so_before_does_not(
+    before: dict[str, float], after: dict[str, float], words: str
+) -> None:
+    def told(*ends: dict[str, float]) -> str:
+        readings = [Telemetry(i, "gpu0", counters={"bad_readings": 0.0, **c}) for i, c in enumerate(ends)]
+        return fault(readings, health(readings, 9.0, False, []))
+
+    assert told(before, before) == ""
+    assert words in told(before, before | after)
