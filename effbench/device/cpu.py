@@ -37,6 +37,16 @@ class Topology(msgspec.Struct, frozen=True):
         """Count the different physical cores behind these logical CPUs: siblings add no flops."""
         return len({self.core_of.get(cpu, str(cpu)) for cpu in cpus})
 
+    def spread(self, cpus: list[int]) -> list[int]:
+        """Order logical CPUs so that every core comes once before a core comes twice."""
+        seen: dict[str, int] = {}
+        turns = []
+        for cpu in cpus:
+            core = self.core_of.get(cpu, str(cpu))
+            turns.append((seen.get(core, 0), cpu))
+            seen[core] = seen.get(core, 0) + 1
+        return [cpu for _, cpu in sorted(turns)]
+
 
 def describe(root: Path = Path("/")) -> tuple[Accelerator, list[Finding]]:
     """Describe the CPU as a device with the key `cpu`, and say what could not be read.
@@ -147,7 +157,7 @@ def _facts(root: Path, name: cpu_names.CpuName, topology: Topology, affinity: li
         cores_usable=float(cores if quota is None else min(cores, quota)),
         cores_physical=topology.cores(topology.online),
         threads_logical=len(topology.online),
-        affinity=affinity,
+        affinity=topology.spread(affinity),
         cgroup_quota_cores=quota,
         virtual=_virtual(root, name.flags),
         nominal_hz=_kilohertz(root, affinity[0], "base_frequency") or name.nominal_hz,

@@ -10,7 +10,10 @@ Hop = Literal["internal", "single", "multiple", "hostbridge", "node", "system"]
 
 
 class CpuFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A CPU as a measuring program needs it. `cores_usable` already honours affinity and the cgroup quota."""
+    """A CPU as a measuring program needs it. `cores_usable` already honours affinity and the cgroup quota.
+
+    `affinity` are the logical CPUs that may be used, one of every core before a second of any.
+    """
 
     vendor: str
     family: int

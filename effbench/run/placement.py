@@ -71,7 +71,8 @@ def place(ranks: int, largest: int, accelerators: Sequence[Accelerator], nodes: 
     """Place `ranks` ranks, node after node.
 
     A rank on a CPU has the same number of cores, `usable cores / largest per node`, at every number of ranks, so that
-    a team of one and a team of all are comparable; the cores of absent ranks stay idle.
+    a team of one and a team of all are comparable; the cores of absent ranks stay idle. Of each core one logical CPU
+    is used, because the inventory lists them in that order: two ranks never share a core.
     """
     first = accelerators[0]
     if first.kind == "gpu":

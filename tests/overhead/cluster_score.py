@@ -45,7 +45,6 @@ def fleet(root: Path, count: int, slow: int) -> None:
     """Write `count` nodes below `root`; number `slow` runs at 0.8 of the speed."""
     case = gpu_node(simulated=False)
     assert case.record is not None
-    policy = api.load_policy("node-2026")
     rng = random.Random(SEED)
     for i in range(count):
         card, record = node(case.card, case.record, f"n{i:04d}", rng, 0.8 if i == slow else 1.0)
@@ -53,7 +52,6 @@ def fleet(root: Path, count: int, slow: int) -> None:
         folder.mkdir(parents=True)
         documents.write(folder / documents.RECORD, documents.encode(record))
         documents.write(folder / documents.SCORECARD, documents.encode(card))
-        documents.write(folder / documents.GRADE, documents.encode(api.grade(card, policy)))
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import pytest
 from effbench.device import cgroup, cpu, cpu_names
 from effbench.model.error import SiteError
 from effbench.model.inventory import Accelerator
+from effbench.run import placement
 
 
 def codes(findings):
@@ -53,6 +54,21 @@ def test_siblings_of_one_core_are_one(tmp_path):
     assert device.cpu.cores_usable == 1.0
     assert device.llc_bytes == 105 << 20
     assert device.numa == 0
+
+
+def test_ranks_never_share_a_core_however_its_threads_are_numbered(tmp_path):
+    """Guests number the two threads of a core one after another, most bare machines half way apart."""
+    root = trees.xeon_two_sockets(tmp_path)
+    for number in range(0, 16, 2):
+        for sibling in (number, number + 1):
+            trees.put(root, {f"sys/devices/system/cpu/cpu{sibling}/topology/core_cpus_list": f"{number}-{number + 1}"})
+    device, _ = cpu.describe(root)
+    assert device.cpu.affinity == [*range(0, 16, 2), *range(1, 16, 2)]
+    for team in placement.teams(None, [device]):
+        cores = [number // 2 for own in team.placement.cores for number in own]
+        assert len(cores) == len(set(cores)) == team.placement.ranks
+    trees.put(root, {"proc/self/status": "Cpus_allowed_list:\t1-4\n"})
+    assert cpu.describe(root)[0].cpu.affinity == [1, 2, 4, 3]
 
 
 def test_grace_like(tmp_path):
