@@ -169,7 +169,8 @@ class Closed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="close
 class Ended(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="ended", omit_defaults=True):
     """The last line. A journal without it was cut off; what is whole is kept and the record says so.
 
-    `outcome`: `complete`, `interrupted`, `budget` or `abandoned` (a driver that does not come back).
+    `outcome`: `complete`, `interrupted`, `budget` or `abandoned` (a driver that does not come back). `utc_ns` is the
+    machine's date at the end, ns since 1970: beside `Started.utc_ns` it tells whether the date was set during the run.
     """
 
     t_ns: int
@@ -177,6 +178,7 @@ class Ended(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="ended"
     outcome: str
     inventory: Inventory | None = None
     overhead_s: float = 0.0
+    utc_ns: int = 0
 
 
 Event = Started | Opened | Sample | Telemetry | Sensed | Window | Noted | Closed | Ended

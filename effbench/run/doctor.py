@@ -66,12 +66,22 @@ def _cpu(device: Accelerator) -> Iterator[Finding]:
     if cpu.governor is not None and cpu.governor != "performance":
         text = f"the frequency governor is {cpu.governor!r}, so clocks ramp up late"
         yield Finding("governor", "warning", text, device=device.key)
-    if cpu.cgroup_quota_cores is not None and cpu.cgroup_quota_cores < len(cpu.affinity):
-        text = f"a cgroup quota allows {cpu.cgroup_quota_cores:g} of {len(cpu.affinity)} cores, and throttles above it"
-        yield Finding("cgroup-quota", "warning", text, device=device.key)
     if cpu.virtual:
         text = "a virtual machine: neighbours on the host are invisible but for steal time"
         yield Finding("virtual-topology", "info", text, device=device.key)
+
+
+def cores_kept_from(accelerator: Accelerator) -> Iterator[Finding]:
+    """Name a quota and an affinity mask: both are part of the node, which is rated with the cores that they leave."""
+    cpu = accelerator.cpu
+    if cpu is None:
+        return
+    if cpu.cgroup_quota_cores is not None and cpu.cgroup_quota_cores < len(cpu.affinity):
+        text = f"a cgroup quota allows {cpu.cgroup_quota_cores:g} of {len(cpu.affinity)} cores, and throttles above it"
+        yield Finding("cgroup-quota", "warning", text, device=accelerator.key)
+    if len(cpu.affinity) < cpu.threads_logical:
+        text = f"an affinity mask leaves {len(cpu.affinity)} of the {cpu.threads_logical} logical CPUs that are online"
+        yield Finding("cpu-affinity", "warning", text, device=accelerator.key)
 
 
 def _host(inventory: Inventory) -> Iterator[Finding]:

@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from effbench.model.energy import Sensor
-from effbench.model.event import Closed, Ended, Event, Noted, Sample, Started, Tool
+from effbench.model.event import Closed, Event, Noted, Sample, Started, Tool
 from effbench.model.finding import Finding
 from effbench.model.inventory import Accelerator, Inventory
 from effbench.model.plan import Plan, Trial
@@ -20,6 +19,7 @@ from effbench.run.journal import SCHEMA, JournalWriter
 from effbench.run.recording import Recording
 from effbench.run.stage import Answer, Stage, oom_kills
 from effbench.run.teams import Seams, Teams
+from effbench.run.wall_clock import ended, stamp
 from effbench.run.watch import Watch
 from effbench.run.wire import Do, Hello, Progress
 
@@ -85,9 +85,8 @@ class Engine:
         Raises:
             OutputError: the journal cannot be written (a full disk); what was written before is whole.
         """
-        started_at = datetime.now(UTC).isoformat(timespec="seconds")
         t_ns, utc_ns = time.monotonic_ns(), time.time_ns()
-        first = Started(SCHEMA, t_ns, started_at, self.options.tool, self.plan, self.inventory, utc_ns)
+        first = Started(SCHEMA, t_ns, stamp(utc_ns), self.options.tool, self.plan, self.inventory, utc_ns)
         outcome = "interrupted"
         try:
             self.journal.write([first])
@@ -98,20 +97,17 @@ class Engine:
         except KeyboardInterrupt:
             pass  # whatever was measured is kept
         finally:
-            self._finish(outcome)
+            self._finish(first, outcome)
         return outcome
 
-    def _finish(self, outcome: str) -> None:
+    def _finish(self, first: Started, outcome: str) -> None:
         if self._stage is not None:
             self._stage.kill()
         self._teams.kill()
         try:
             self._record_counters()
             wall = time.monotonic() - self._began
-            ended_at = datetime.now(UTC).isoformat(timespec="seconds")
-            self.journal.write(
-                [Ended(time.monotonic_ns(), ended_at, outcome, overhead_s=max(0.0, wall - self._measured_s))]
-            )
+            self.journal.write([ended(first, outcome, overhead_s=max(0.0, wall - self._measured_s))])
         finally:
             if self._watch is not None:
                 self._watch.stop()

@@ -14,6 +14,7 @@ from effbench.run.energies import Energies
 from effbench.run.health import fault, health
 from effbench.run.journal import Journal
 from effbench.run.measurement import Take, measurement
+from effbench.run.wall_clock import jumps
 from effbench.run.windows import Readings
 
 TIMELINE_POINTS_MAX = 400
@@ -123,7 +124,7 @@ def _salvage(journal: Journal, ended: Ended | None) -> list[Finding]:
         findings.append(Finding("record-truncated", "error", text))
     elif ended.outcome == "interrupted":
         findings.append(Finding("interrupted", "warning", "the run was interrupted; what was measured is kept"))
-    return findings
+    return [*findings, *jumps(journal.events)]
 
 
 def _wall_s(events: Sequence[Event]) -> float:

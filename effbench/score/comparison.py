@@ -151,7 +151,7 @@ def _pair(key: str, a: _Runs, b: _Runs) -> Compared | _Pair:
         ]
         for metrics, side in ((ours, a), (theirs, b))
     )
-    return _Pair(key, first.better, one, other, note)
+    return _Pair(key, first.better, one, other, _joined(note, _cores(a, b)))
 
 
 def _lacking(key: str, side: _Runs) -> str:
@@ -195,6 +195,18 @@ def _counts(a: float, b: float, better: str) -> Outcome:
 def _disturbed(runs: Sequence[tuple[_Runs, int, Metric]]) -> str:
     names = list(dict.fromkeys(side.name for side, _, metric in runs if metric.status == "suspect"))
     return f"{' and '.join(names)} disturbed: foreign load during the trial" if names else ""
+
+
+def _cores(a: _Runs, b: _Runs) -> str:
+    """Name it when a quota or an affinity mask left the sides different cores: it is context, and explains much."""
+    counts = [
+        sorted({x.cpu.cores_usable for r in side.records for x in r.inventory_before.accelerators if x.cpu is not None})
+        for side in (a, b)
+    ]
+    if a.kind != "cpu" or not all(counts) or counts[0] == counts[1]:
+        return ""
+    words = [" or ".join(f"{n:g}" for n in side) for side in counts]
+    return f"{a.name} could use {words[0]} cores, {b.name} {words[1]}"
 
 
 def _joined(*notes: str) -> str:
