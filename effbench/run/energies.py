@@ -12,6 +12,7 @@ from effbench.model.plan import Plan, Trial
 from effbench.run.windows import Readings
 
 NO_SENSOR = "no sensor of its power was found"
+TEAM = "a window of energy is of one device, and this trial is a team's"
 SIMULATED = "a simulated device draws no power of its own"
 
 
@@ -40,6 +41,8 @@ class Energies:
         device = self._devices[trial.placement.devices[0]]
         if device.simulated:
             return Energy(device.key, "absent", SIMULATED, "measure a real device")
+        if trial.scope != "device":
+            return Energy(device.key, "absent", TEAM, "measure the same kernel with an energy window on one device")
         windows = [w for w in self._windows if w.trial == trial.id and (w.trial, w.round) in self._valid]
         if not windows:
             return Energy(device.key, "absent", "no energy window of it was completed", "run it again, undisturbed")

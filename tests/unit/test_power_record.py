@@ -8,6 +8,7 @@ import pytest
 from effbench.catalog.site import load_site
 from effbench.device.nvml_reasons import SW_POWER_CAP
 from effbench.model.energy import Held
+from effbench.model.event import Started
 from effbench.model.record import Record
 from effbench.model.scorecard import Scorecard
 from effbench.run.record import build
@@ -121,6 +122,19 @@ def test_what_befell_the_device_leaves_no_figure_of_its_work(last: dict[str, flo
     energies = [m.energy for m in spoilt.measurements]
     assert all(e is not None and e.status == "invalid" and e.energy is None and words in e.reason for e in energies)
     assert powers(spoilt) == set()
+
+
+def test_a_team_has_no_window_and_is_told_so_instead_of_to_run_again() -> None:
+    whole = journal()
+    (plan,) = (e.plan for e in whole.events if isinstance(e, Started))
+    trials = [msgspec.structs.replace(t, scope="node") if t.kernel == "gemm" else t for t in plan.trials]
+    team = msgspec.structs.replace(plan, trials=trials)
+    events = [msgspec.structs.replace(e, plan=team) if isinstance(e, Started) else e for e in whole.events]
+    built = build(msgspec.structs.replace(whole, events=events))
+    names = {t.id for t in trials if t.scope == "node"}
+    energies = [m.energy for m in built.measurements if m.trial in names]
+    assert energies and all(e is not None and e.status == "absent" and "a team's" in e.reason for e in energies)
+    assert not any(key.startswith("power.gemm.") for key in powers(built))
 
 
 def test_two_swapped_sensors_leave_no_figure() -> None:
