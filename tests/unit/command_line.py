@@ -64,6 +64,15 @@ accepts_simulated: true
 gpu: {RULES}
 cpu: {RULES}
 """
+RECIPE = """\
+schema: effbench.recipe/1
+name: site
+purpose: for tests
+suite: tiny.yaml
+policy: lenient.yaml
+"""
+# A busy machine must not run out of the budget where a test is not about it.
+PATIENT_SUITE = SUITE.replace("gpu: 60, cpu: 60", "gpu: 600, cpu: 600")
 
 
 class Outcome(NamedTuple):
@@ -139,4 +148,13 @@ def policy(folder: Path, threshold: str) -> Path:
     """Write a policy that takes simulated figures and asks for one bandwidth; the simulated H200 has 4.3 TB/s."""
     path = folder / "lenient.yaml"
     path.write_text(POLICY.replace("THRESHOLD", threshold))
+    return path
+
+
+def recipe(folder: Path, threshold: str, more: str = "", suite: str = PATIENT_SUITE) -> Path:
+    """Write a recipe with its suite and its policy beside it; `threshold` is a bandwidth."""
+    policy(folder, threshold)
+    (folder / "tiny.yaml").write_text(suite)
+    path = folder / "site.yaml"
+    path.write_text(RECIPE + more)
     return path

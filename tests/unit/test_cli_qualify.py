@@ -14,30 +14,12 @@ from effbench.model.error import CatalogError
 from effbench.model.event import Opened
 from effbench.run import further as rounds_to_add
 from effbench.run import journal
-from tests.unit.command_line import ARTEFACTS, FAKE, SUITE, Outcome, call, contents, policy
+from tests.unit.command_line import ARTEFACTS, FAKE, Outcome, call, contents, recipe
 
-RECIPE = """\
-schema: effbench.recipe/1
-name: site
-purpose: for tests
-suite: tiny.yaml
-policy: lenient.yaml
-"""
 TRIAD = "stream:triad-fp32-1024MiB@gpu0"
-# A busy machine must not run out of the budget where a test is not about it.
-PATIENT_SUITE = SUITE.replace("gpu: 60, cpu: 60", "gpu: 600, cpu: 600")
 # The simulated triad is 4.32 TB/s with 2.1 % to each side after two rounds, which rests on an assumed spread between
 # rounds, and 1 % after four. INSIDE both, at its centre, no number of rounds decides.
 ABOVE, BELOW, INSIDE = "4.25 TB/s", "4.38 TB/s", "4.318 TB/s"
-
-
-def recipe(folder: Path, threshold: str, more: str = "", suite: str = PATIENT_SUITE) -> Path:
-    """A recipe with its suite and its policy beside it; `threshold` is a bandwidth."""
-    policy(folder, threshold)
-    (folder / "tiny.yaml").write_text(suite)
-    path = folder / "site.yaml"
-    path.write_text(RECIPE + more)
-    return path
 
 
 def qualify(folder: Path, *words: str | Path) -> Outcome:
