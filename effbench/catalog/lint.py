@@ -11,7 +11,7 @@ from effbench.catalog.metrics import MetricRow, lookup
 from effbench.catalog.parts import catalog
 from effbench.catalog.policies import examine
 from effbench.catalog.quantities import parse
-from effbench.catalog.references import references
+from effbench.catalog.references import assumed_tau, references
 from effbench.catalog.shape import Mistake
 from effbench.catalog.yaml import Where
 from effbench.model.error import CatalogError
@@ -132,6 +132,12 @@ def _whole(value: Mapping[str, Any]) -> Iterator[_Found]:
     if value.get("accepts_simulated") is True:
         text = "simulated devices would be rated; a rating of a real node needs false"
         yield "warning", Mistake(("accepts_simulated",), text)
+    prior = value.get("prior")
+    spread = _figure(prior.get("spread"), Unit.ONE) if isinstance(prior, dict) else None
+    least = assumed_tau("gpu")[0]
+    if spread is not None and 0 < spread < least:
+        text = f"{spread:g} is less than runs of one GPU differ by ({least:g}): what is measured then hardly counts"
+        yield "warning", Mistake(("prior", "spread"), text)
     days = value.get("rated_for_days")
     if isinstance(days, int) and not isinstance(days, bool) and days > RATED_DAYS_MAX:
         text = f"{days} days: a rating that old says nothing of a node; at most a year"

@@ -42,7 +42,7 @@ def examine(path: Path | str) -> tuple[Document, Policy | None, list[str]]:
         CatalogError: the file cannot be read as one mapping, or says that it is no policy.
     """
     document, policy, problems = open_as(str(path), Policy, SCHEMA)
-    found = [*_ladder(document.value), *_dates(document.value)]
+    found = [*_ladder(document.value), *_prior(document.value), *_dates(document.value)]
     for section in ("gpu", "cpu"):
         found += _section(document.value.get(section), (section,))
     own = place(document, found)
@@ -90,6 +90,23 @@ def _ladder(value: dict[str, Any]) -> Iterator[Mistake]:
     if isinstance(fail, str) and fail in ladder:
         at: Where = ("fail_grade",) if "fail_grade" in value else ("ladder", fail)
         yield Mistake(at, f"{fail!r} is on the ladder; below it there is no share to meet")
+
+
+def _prior(value: dict[str, Any]) -> Iterator[Mistake]:
+    prior = value.get("prior")
+    if not isinstance(prior, dict):
+        return
+    shares: dict[str, float | None] = {}
+    for name in ("share", "spread"):
+        if isinstance(prior.get(name), str):
+            shares[name], mistake = _quantity(prior[name], Unit.ONE, ("prior", name))
+            if mistake is not None:
+                yield mistake
+    share, spread = shares.get("share"), shares.get("spread")
+    if share is not None and not 0 < share <= 1:
+        yield Mistake(("prior", "share"), f"{share:g}: a share above 0 and up to 1 is assumed of a node")
+    if spread is not None and spread <= 0:
+        yield Mistake(("prior", "spread"), f"{spread:g}: nodes differ; write a spread above 0, such as 0.05")
 
 
 def _dates(value: dict[str, Any]) -> Iterator[Mistake]:

@@ -1,4 +1,4 @@
-"""One domain of the scorecard: its share of the reference at the pessimistic end, and the grade that earns."""
+"""One domain of the scorecard: its share of the reference at the pessimistic end, and the grade its score earns."""
 
 import math
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from effbench.catalog.metrics import lookup
 from effbench.grade.gates import compare, ends
 from effbench.grade.ladder import Ladder
+from effbench.grade.shrink import LEAST, score
 from effbench.grade.yardsticks import untrusted, yardsticks
 from effbench.model.grade import DomainGrade, Reason, Verdict
 from effbench.model.policy import DomainRule, MetricRule, Policy
@@ -22,7 +23,7 @@ def domain(rule: DomainRule, metrics: Sequence[Metric], ladder: Ladder, policy: 
     figure above its reference cannot buy out one below.
     """
     reasons: list[Reason] = []
-    shares: list[tuple[float, float, float, float]] = []
+    shares: list[tuple[float, ...]] = []
     for wanted in rule.metrics:
         metric = _chosen(wanted, metrics)
         if metric is None:
@@ -31,22 +32,23 @@ def domain(rule: DomainRule, metrics: Sequence[Metric], ladder: Ladder, policy: 
             continue
         reasons.append(_reason(metric, ladder, metrics))
         low, high = ends(metric)
-        shares.append((wanted.weight, _clamped(low), _clamped(metric.quantity.value), _clamped(high)))
+        own = (low, metric.quantity.value, high, score(metric, policy.prior))
+        shares.append((wanted.weight, *map(_clamped, own)))
     missing = any(r.outcome == "not_rated" and r.observed is None for r in reasons)
     if missing or not shares:
         return DomainGrade(rule.name, "not_rated", reasons, rule.required, rule.critical)
-    low, share, high = (_mean([(row[0], row[end]) for row in shares]) for end in (1, 2, 3))
-    return _graded(rule, reasons, (low, share, high), ladder, policy)
+    means = [_mean([(row[0], row[end]) for row in shares]) for end in (1, 2, 3, 4)]
+    return _graded(rule, reasons, means, ladder, policy)
 
 
 def _graded(
-    rule: DomainRule, reasons: list[Reason], shares: tuple[float, float, float], ladder: Ladder, policy: Policy
+    rule: DomainRule, reasons: list[Reason], means: Sequence[float], ladder: Ladder, policy: Policy
 ) -> DomainGrade:
-    low, share, high = shares
+    low, share, high, scored = means
     outcome: Verdict = compare(low, high, ladder.pass_share, lower_is_better=False)
     if outcome == "fail" and any(r.suspect for r in reasons):
         outcome = "not_rated"
-    earned = ladder.at(low)
+    earned = ladder.earned(low, scored)
     capped = any(r.provisional for r in reasons)
     grade = ladder.capped(earned, policy.provisional_cap) if capped else earned
     return DomainGrade(
@@ -59,12 +61,13 @@ def _graded(
         share=share,
         share_low=low,
         share_high=high,
+        score=scored,
         capped=capped and grade != earned,
     )
 
 
 def _clamped(share: float) -> float:
-    return min(1.0, max(share, 1e-9))
+    return min(1.0, max(share, LEAST))
 
 
 def _mean(weighted: Sequence[tuple[float, float]]) -> float:

@@ -17,6 +17,13 @@ class Ladder:
         """Return the grade that `share` of the reference earns."""
         return next((name for least, name in self._steps if share >= least), self.names[-1])
 
+    def earned(self, low: float, score: float) -> str:
+        """Return the grade that `score` earns. What passes at its low end `low` stays a pass: scores judge nothing."""
+        grade = self.at(min(low, score))
+        if low < self.pass_share:
+            return grade
+        return self.names[min(self.rank(grade), self.rank(self.at(self.pass_share)))]
+
     def least(self, grade: str) -> float | None:
         """Return the share that `grade` needs; None for the fail grade."""
         return next((least for least, name in self._steps if name == grade), None)

@@ -8,6 +8,7 @@ from effbench.grade.cluster import grade_cluster
 from effbench.grade.domain import domain
 from effbench.grade.gates import gate
 from effbench.grade.ladder import Ladder
+from effbench.grade.shrink import LEAST
 from effbench.model.digest import digest
 from effbench.model.grade import PRECEDENCE, DomainGrade, Grade, PolicyRef, Reason, Verdict
 from effbench.model.policy import Policy
@@ -28,8 +29,10 @@ def grade(card: Scorecard, policy: Policy) -> Grade:
     if doubts:
         outcomes.append("not_rated")
     verdict: Verdict = next((v for v in PRECEDENCE if v in outcomes), PRECEDENCE[1])
-    letter = _overall(domains, section_weights(policy, card), ladder, policy) if verdict == "pass" else None
-    if verdict == "fail":
+    letter, scored = None, None
+    if verdict == "pass":
+        letter, scored = _overall(domains, section_weights(policy, card), ladder, policy)
+    elif verdict == "fail":
         letter = policy.fail_grade
     return Grade(
         schema="effbench.grade/1",
@@ -41,6 +44,7 @@ def grade(card: Scorecard, policy: Policy) -> Grade:
         summary=_summary(verdict, letter, gates, domains, doubts),
         decided_at=card.ended_at or card.started_at,
         grade=letter,
+        score=scored,
         rated_until=_until(card, policy) if verdict == "pass" else None,
         rerate_on=policy.rerate_on if verdict == "pass" else [],
         rated_for=card.identity if verdict == "pass" else {},
@@ -72,20 +76,25 @@ def _doubts(card: Scorecard, policy: Policy) -> list[str]:
     return doubts
 
 
-def _overall(domains: Sequence[DomainGrade], weights: dict[str, float], ladder: Ladder, policy: Policy) -> str | None:
-    """Weighted geometric mean of the pessimistic shares, at most so many grades above the worst critical domain."""
+def _overall(
+    domains: Sequence[DomainGrade], weights: dict[str, float], ladder: Ladder, policy: Policy
+) -> tuple[str | None, float | None]:
+    """The grade of the domains' weighted geometric mean, at most so many above the worst critical one; its score."""
     graded = [d for d in domains if d.grade is not None and d.share_low is not None]
     total = sum(weights[d.name] for d in graded)
     if not graded or total <= 0:
-        return None
-    mean = math.exp(sum(weights[d.name] * math.log(d.share_low or 1e-9) for d in graded) / total)
-    letter = ladder.at(mean)
+        return None, None
+    low, scored = (
+        math.exp(sum(weights[name] * math.log(share or LEAST) for name, share in ends) / total)
+        for ends in ([(d.name, d.share_low) for d in graded], [(d.name, d.score) for d in graded])
+    )
+    letter = ladder.earned(low, scored)
     if any(d.capped or any(r.provisional for r in d.reasons) for d in graded):
         letter = ladder.capped(letter, policy.provisional_cap)
     critical = [d.grade for d in graded if d.critical and d.grade is not None]
     if critical:
         letter = ladder.capped(letter, ladder.above(ladder.worst(critical), policy.above_worst_critical))
-    return letter
+    return letter, scored
 
 
 def _summary(

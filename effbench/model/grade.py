@@ -57,7 +57,10 @@ class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 
 class DomainGrade(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One domain. `share`, `share_low`, `share_high`: of the reference, geometric means over its metrics."""
+    """One domain. `share`, `share_low`, `share_high`: of the reference, geometric means over its metrics.
+
+    The two ends decide the verdict; `score`, at most `share_low`, the grade: it is lower the less was measured.
+    """
 
     name: str
     outcome: Verdict
@@ -68,6 +71,7 @@ class DomainGrade(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     share: float | None = None
     share_low: float | None = None
     share_high: float | None = None
+    score: float | None = None
     capped: bool = False
 
 
@@ -83,7 +87,7 @@ class Grade(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """The verdict. `grade` is absent when the node is not rated. `decided_at` is the end of the run, UTC.
 
     A rating ends at `rated_until`, and before that with any change of what `rerate_on` names; `rated_for` holds what
-    that was when the node was measured.
+    that was when the node was measured. `score` is the geometric mean of the domains' scores, which earned the grade.
     """
 
     schema: Literal["effbench.grade/1"]
@@ -97,5 +101,6 @@ class Grade(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     grade: str | None = None
     rated_until: str | None = None
     rerate_on: list[Change] = []
+    score: float | None = None
     rated_for: dict[str, str] = {}
     reasons: list[str] = []

@@ -49,12 +49,25 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     domains: list[DomainRule]
 
 
+class Prior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is assumed of a node before it is measured: its share of the reference, and how widely nodes vary.
+
+    By default the share is a B, the best that anything gets here without recordings to rest on (`provisional_cap`); of
+    the spread (a standard deviation of the logarithm) it is known that GPUs of one node commonly differ by 5 % and more
+    (stas00, machine learning engineering, the table of achieved matrix speeds).
+    """
+
+    share: str = "0.85"
+    spread: str = "0.05"
+
+
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A named, versioned set of rules. `ladder` maps grades to the least share of the reference, best first.
 
     `pass_grade` is the least grade that passes; `provisional_cap` is the best grade a domain can reach when it rests
     on provisional references; `above_worst_critical` is how many grades the overall may exceed the worst critical
-    domain by. A rating ends after `rated_for_days`, and with any change of what `rerate_on` names.
+    domain by. A rating ends after `rated_for_days`, and with any change of what `rerate_on` names. `prior` is what
+    grades are drawn to where little was measured.
     """
 
     schema: Literal["effbench.policy/1"]
@@ -74,6 +87,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     accepts_simulated: bool = False
     rated_for_days: int = 30
     rerate_on: list[Change] = []
+    prior: Prior = Prior()
 
     def __post_init__(self) -> None:
         finite("Policy", **{name: float(share) for name, share in self.ladder.items()})

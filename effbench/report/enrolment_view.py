@@ -10,6 +10,7 @@ from effbench.model.scorecard import Metric, Scorecard
 from effbench.report import enrolment_annex, enrolment_claim, format, words
 from effbench.report.enrolment_claim import ClaimRow
 from effbench.report.language import Messages, load
+from effbench.report.view_judged import graded_as
 
 __all__ = ["Check", "DomainRow", "Page", "RuleRow", "build"]
 
@@ -169,6 +170,8 @@ def _domain(found: DomainGrade, m: Messages) -> DomainRow:
         notes.append(m.text["capped"])
     elif any(r.provisional for r in found.reasons):
         notes.append(m.text["provisional"])
+    if counts := graded_as(found):
+        notes.append(m.text["graded_as"].format(share=counts))
     return DomainRow(
         title=m.domains[found.name].title if found.name in m.domains else format.clean(found.name),
         letter=format.clean(found.grade or "–"),

@@ -163,11 +163,24 @@ def domain_view(domain: DomainGrade) -> DomainView:
         high=high,
         share_text=format.percent(domain.share),
         range_text="" if low is None or high is None else format.percent_range(low, high),
-        role="critical" if domain.critical else "required" if domain.required else "not required",
+        role=_role(domain),
         summary=worst.text if worst and domain.outcome != "pass" else "",
         threshold=next((reason.threshold for reason in domain.reasons if reason.threshold is not None), None),
         reasons=reasons,
     )
+
+
+def _role(domain: DomainGrade) -> str:
+    """What the domain is to the verdict; and its score, where little evidence makes it less than the share at worst."""
+    role = "critical" if domain.critical else "required" if domain.required else "not required"
+    counts = graded_as(domain)
+    return f"{role}, graded as {counts}: its interval is wide" if counts else role
+
+
+def graded_as(domain: DomainGrade) -> str:
+    """Write the score that earned the grade, where it is another figure than the share's low end; else nothing."""
+    low, counts = format.percent(domain.share_low), format.percent(domain.score)
+    return counts if domain.grade is not None and domain.score is not None and counts != low else ""
 
 
 def _stage_view(stage: Stage, before: Stage | None, widest: float) -> StageView:

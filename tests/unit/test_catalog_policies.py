@@ -147,6 +147,23 @@ def test_what_ends_a_rating_is_chosen_from_a_list(load: Any) -> None:
     assert any("rerate" in p or "moon" in p for p in problems(load, "rerate_on: [moon]\n" + GOOD))
 
 
+@pytest.mark.parametrize(
+    ("prior", "expected"),
+    [
+        ('{share: "1.2"}', "a share above 0 and up to 1"),
+        ('{share: "0"}', "a share above 0 and up to 1"),
+        ('{spread: "0"}', "write a spread above 0"),
+        ('{spread: "5 W"}', "has W"),
+        ("{spread: wide}", "wide"),
+        ("[]", "a mapping with share, spread"),
+    ],
+)
+def test_a_prior_that_says_nothing_of_a_node_is_a_mistake(load: Any, prior: str, expected: str) -> None:
+    found = problems(load, f"prior: {prior}\n" + GOOD)
+    assert any(p.startswith("1:") and expected in p for p in found), found
+    assert load('prior: {share: "0.80", spread: "0.08"}\n' + GOOD).prior.spread == "0.08"
+
+
 def test_the_fail_grade_is_below_the_ladder(load: Any) -> None:
     usual = GOOD.replace('C: "0.75"}', 'C: "0.75", F: "0.5"}')
     assert any("'F' is on the ladder" in p and p.startswith("6:") for p in problems(load, usual))

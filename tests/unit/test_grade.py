@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from effbench.grade.gates import compare
 from effbench.grade.ladder import Ladder
+from effbench.grade.shrink import score
 from effbench.grade.verdict import grade
 from effbench.model.grade import EXIT_CODES
-from effbench.model.policy import DomainRule, GateRule, MetricRule, Policy, Section
+from effbench.model.policy import DomainRule, GateRule, MetricRule, Policy, Prior, Section
 from effbench.model.quantity import Ceiling, Interval, Quantity
 from effbench.model.scorecard import DeviceCard, Metric, Scorecard
 from effbench.model.unit import Unit
@@ -292,3 +293,47 @@ def test_few_rounds_buy_no_top_grade() -> None:
     few = grade(card(share(COMPUTE, 0.99, 0.04), share(MEMORY, 0.99, 0.04)), POLICY)
     many = grade(card(share(COMPUTE, 0.99, 0.01), share(MEMORY, 0.99, 0.01)), POLICY)
     assert (few.grade, many.grade) == ("A", "S")
+
+
+def test_one_round_on_a_good_node_is_no_top_grade() -> None:
+    """At its reference with the spread of two tau: the interval's own end would be an S, the evidence is not."""
+    once = [share(key, 1.0, 0.03) for key in (COMPUTE, MEMORY)]
+    often = [share(key, 1.0, 0.03 / 6**0.5) for key in (COMPUTE, MEMORY)]
+    few, many = grade(card(*once), POLICY), grade(card(*often), POLICY)
+    assert (few.grade, many.grade) == ("A", "S")
+    low = few.domains[0]
+    assert low.share_low is not None and low.score is not None
+    assert (low.share_low, low.score) == (pytest.approx(0.97), pytest.approx(0.9627, abs=1e-4))
+    assert few.score == pytest.approx(low.score)
+
+
+@given(st.floats(0.01, 2.0), st.floats(0.0, 0.5), st.floats(0.75, 1.0), st.floats(0.001, 0.5))
+def test_a_prior_lowers_grades_and_lifts_none(value: float, half: float, at: float, spread: float) -> None:
+    metric = share(COMPUTE, value, half * value)
+    low = metric.interval.low if metric.interval is not None else 0.0
+    prior = Prior(str(at), str(spread))
+    assert 0 < score(metric, prior) <= min(low, 1.0)
+    node = card(metric, share(MEMORY, 0.99))
+    plain, drawn = (grade(node, msgspec.structs.replace(POLICY, prior=p)) for p in (Prior("1", "1e9"), prior))
+    assert drawn.verdict == plain.verdict, "a prior judges nothing"
+    if plain.grade is not None:
+        ladder = Ladder(POLICY)
+        assert drawn.grade is not None
+        assert ladder.rank(drawn.grade) >= ladder.rank(plain.grade)
+        assert (drawn.grade == "F") == (drawn.verdict == "fail")
+
+
+def test_a_share_without_a_pessimistic_end_scores_nothing() -> None:
+    for metric in (share(COMPUTE, 0.9, interval=None), share(COMPUTE, 0.1, 0.2), share(COMPUTE, 0.0)):
+        assert score(metric, Prior()) <= 1e-9
+
+
+def test_what_passes_is_a_pass_however_little_was_measured() -> None:
+    """One metric sure and low, one unsure and high: the ends pass together, and the letter says no fail."""
+    rules = Section(SECTION.gates, [DomainRule("compute", [MetricRule([COMPUTE]), MetricRule([MEMORY])])])
+    policy = msgspec.structs.replace(POLICY, cpu=rules)
+    verdict = grade(card(share(COMPUTE, 0.61, 0.0), share(MEMORY, 1.2, 0.27)), policy)
+    (found,) = verdict.domains
+    assert found.share_low is not None and found.score is not None
+    assert found.score < 0.75 < found.share_low
+    assert (verdict.verdict, found.grade, verdict.grade) == ("pass", "C", "C")

@@ -93,6 +93,7 @@ def test_the_shipped_policies_have_no_mistake_and_no_warning(name: str) -> None:
         ("gpu:", 'coverage_min: "0"\ngpu:', "warning", "7:15: 0: a run that measured nothing"),
         ("gpu:", "accepts_simulated: true\ngpu:", "warning", "7:20: simulated devices would be rated"),
         ("gpu:", "rated_for_days: 4000\ngpu:", "warning", "7:17: 4000 days"),
+        ("gpu:", 'prior: {spread: "0.01"}\ngpu:', "warning", "7:17: 0.01 is less than runs of one GPU differ by"),
         ("gpu:", "above_worst_critical: -1\ngpu:", "mistake", "7:23: -1: the overall grade"),
         ("fraction_of_reference]}\ncpu", "fraction_of_reference], required: false}\ncpu", "warning", "13:7: no metric"),
         ("name: memory\n", "name: memory\n      required: false\n", "warning", "17:3: no figure of speed is required"),
