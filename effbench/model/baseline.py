@@ -77,7 +77,7 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """The runs' common centre. `digest` is over all other fields; `runs` names the records by their digests.
 
     `nodes` counts the different nodes; of a single one `node_digest` says which, so that its own later runs are known
-    as such.
+    as such. `devices` are the numbers of devices that the runs are of, each once; empty where that was not kept.
     """
 
     schema: Literal["effbench.baseline/1"]
@@ -91,6 +91,7 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     simulated: bool = False
     node_digest: str = ""
     omitted: list[Omitted] = []
+    devices: list[int] = []
 
 
 def _positive(what: str, value: float) -> None:

@@ -42,8 +42,9 @@ def against_baseline(card: Scorecard, record: Record, baseline: Baseline) -> Sco
     """
     _check(card, record, baseline)
     rows: dict[str, list[tuple[BaselineRow, str]]] = {}
+    other_node = _other_number(len(record.plan.devices), baseline)
     for row, why in zip(baseline.rows, untrusted(baseline), strict=True):
-        rows.setdefault(row.key, []).append((row, why))
+        rows.setdefault(row.key, []).append((row, other_node or why))
     trials = {t.id: t for t in record.plan.trials}
     own = baseline.node_digest == node_digest(record.inventory_before, record.plan.devices)
     made, other, doubts = [], [], dict[str, list[str]]()
@@ -76,6 +77,14 @@ def untrusted(baseline: Baseline) -> list[str]:
     return [
         "the runs are of two kinds" if row.kinds else _low(row, kind) if _own(row) else lent for row in baseline.rows
     ]
+
+
+def _other_number(devices: int, baseline: Baseline) -> str:
+    """Why a node of so many devices is no peer of the baseline's: one that lost a device is not as good as before."""
+    if not baseline.devices or devices in baseline.devices:
+        return ""
+    of = " or ".join(str(number) for number in baseline.devices)
+    return f"the runs of the baseline are of {of} devices and this one is of {devices}"
 
 
 def _own(row: BaselineRow) -> bool:

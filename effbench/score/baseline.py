@@ -50,6 +50,7 @@ class Seen(msgspec.Struct, frozen=True):
     simulated: bool
     figures: list[Figure]
     absent: dict[str, str]
+    devices: int
 
 
 def seen(record: Record) -> Seen:
@@ -80,6 +81,7 @@ def seen(record: Record) -> Seen:
         simulated=record.simulated,
         figures=figures,
         absent=absent,
+        devices=len(record.plan.devices),
     )
 
 
@@ -138,6 +140,7 @@ def baseline(runs: Iterable[Seen]) -> Baseline:
             simulated=known[0].simulated,
             node_digest=nodes.pop() if len(nodes) == 1 else "",
             omitted=[Omitted(key, n, reason) for (key, reason), n in sorted(why.items())],
+            devices=sorted({run.devices for run in known}),
         )
     )
 

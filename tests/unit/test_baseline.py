@@ -148,6 +148,21 @@ def seen_as(one: Seen, **changes: object) -> Seen:
     return msgspec.structs.replace(one, journal_digest="j2", record_digest="r2", **changes)
 
 
+def test_a_node_with_another_number_of_devices_is_no_peer(real: Record) -> None:
+    """A node that lost a device is not as good as the runs before, however fast the others are."""
+    of_two = [msgspec.structs.replace(seen(slowed(real, 1.0, f"n{i}")), devices=2) for i in range(3)]
+    found = share(slowed(real, 1.0, "new"), baseline(of_two))
+    assert found is not None and found.ceiling is not None and found.ceiling.confidence == "low"
+    card = against_baseline(score(real), real, baseline(of_two))
+    assert any("are of 2 devices and this one is of 1" in f.message for f in card.findings)
+    mixed = baseline([*of_two, seen(slowed(real, 1.0, "n9"))])
+    assert mixed.devices == [1, 2]
+    kept = share(slowed(real, 1.0, "new"), msgspec.structs.replace(mixed, devices=[]))
+    assert kept is not None and kept.ceiling is not None and kept.ceiling.confidence == "high", (
+        "of before it was kept"
+    )
+
+
 def test_what_may_not_be_held_against_a_baseline(real: Record) -> None:
     card, document = score(real), baseline([seen(real)])
     with pytest.raises(InputError, match="one of those"):
