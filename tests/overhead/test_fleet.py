@@ -12,6 +12,7 @@ from tests.overhead._fleet import Done, timed, write_cards, write_summary
 
 NODES, FIGURES = 10_000, 200
 MEMORY_MAX_BYTES = 300e6
+IMPORT = ("import", "superbench", "--accelerator", "nvidia-h200-sxm")
 Words = tuple[str | Path, ...]
 
 
@@ -44,8 +45,15 @@ def test_import_and_judge(fleet: Fleet, tmp_path: Path) -> None:
     """SuperBench's kind of file: at most 5 s."""
     path, out = tmp_path / "results-summary.jsonl", tmp_path / "out"
     write_summary(path, NODES, FIGURES)
-    read = ("import", "superbench", path, "-o", out, "--accelerator", "nvidia-h200-sxm")
-    assert fleet.judged(path, read, ("grade", out)) == [0, 3]
+    assert fleet.judged(path, (*IMPORT, path, "-o", out), ("grade", out)) == [0, 3]
+
+
+def test_baseline_of_an_import(fleet: Fleet, tmp_path: Path) -> None:
+    """Of the file's 10,000 nodes, from what the import wrote: at most 5 s."""
+    path, out = tmp_path / "results-summary.jsonl", tmp_path / "out"
+    write_summary(path, NODES, FIGURES)
+    assert timed(*IMPORT, path, "-o", out).code == 0
+    assert fleet.judged(out / "records.jsonl", ("baseline", out, "-o", tmp_path / "baseline.json")) == [0]
 
 
 def test_scorecards_as_json_lines(fleet: Fleet, tmp_path: Path) -> None:
