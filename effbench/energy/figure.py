@@ -13,7 +13,6 @@ from effbench.energy import validity
 from effbench.energy.choose import Choice, Taken, choose, take, view_of
 from effbench.energy.integrate import amount
 from effbench.energy.ledger import Entry, compared, disagreements, entry, rank, rows
-from effbench.energy.rules import least_window_s
 from effbench.energy.series import between
 from effbench.energy.uncertainty import WINDOWS_FOR_SPREAD, Parts, around, parts, sampling, sub_window_s
 from effbench.model.energy import Energy, EnergyStatus, Held, Idle, LedgerRow, Scope, Sensor, Slice, Trust
@@ -111,7 +110,8 @@ def _entry(one: Taken, choice: Choice) -> Entry:
     seconds = sum(choice.seconds)
     part_time = one.card.unit == "W" and one.card.kind != "meter"
     share = sampling(one.card, one.watts(choice.places), seconds, one.poll_s) if part_time else 0.0
-    return entry(one.card, amounts, share, sum(one.found[place].dropped for place in choice.places))
+    dropped = sum(one.found[place].dropped for place in choice.places)
+    return entry(one.card, amounts, share, dropped, min(choice.seconds))
 
 
 def _verdict(
@@ -216,9 +216,7 @@ def _trust(made: _Made) -> Trust:
     """
     if made.choice.stepped_in or made.primary.card.kind != "counter":
         return "C"
-    shortest = min(made.choice.seconds)
-    meters = [one for one in made.entries if one.card.scope == "node" and one.joules is not None]
-    if any(shortest >= least_window_s(one.card) for one in meters):
+    if any(one.card.scope == "node" and one.joules is not None and one.resolved for one in made.entries):
         return "A"
     return "B" if compared(made.entries, made.primary) else "C"
 
@@ -254,4 +252,4 @@ def _absent(key: str, scope: Scope, reason: str, remedy: str, ledger: Sequence[L
     return Energy(device=key, status="absent", reason=reason, remedy=remedy, scope=scope, ledger=list(ledger))
 
 
-__all__ = ["figure", "least_window_s"]
+__all__ = ["figure"]

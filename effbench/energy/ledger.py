@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from effbench.energy.integrate import Amount
+from effbench.energy.rules import least_window_s, short_words
 from effbench.model.energy import LedgerRow, Sensor
 from effbench.model.finding import Finding
 
@@ -35,10 +36,16 @@ class Entry(msgspec.Struct, frozen=True):
     sampling: float = 0.0
     note: str = ""
     settled: bool = True
+    shortest_s: float = math.inf
+
+    @property
+    def resolved(self) -> bool:
+        """Whether every window is as long as this sensor needs for a figure of its own."""
+        return self.shortest_s >= least_window_s(self.card)
 
 
-def entry(card: Sensor, amounts: Sequence[Amount], sampling: float, dropped: int) -> Entry:
-    """Add up one sensor's windows: all of them have joules, or the entry has none."""
+def entry(card: Sensor, amounts: Sequence[Amount], sampling: float, dropped: int, shortest_s: float) -> Entry:
+    """Add up one sensor's windows, the shortest of `shortest_s` s: all of them have joules, or the entry has none."""
     readings = sum(one.readings for one in amounts)
     lost = f"{dropped} readings without a value were dropped" if dropped else ""
     problems = list(dict.fromkeys(one.problem for one in amounts if one.joules is None))
@@ -49,7 +56,7 @@ def entry(card: Sensor, amounts: Sequence[Amount], sampling: float, dropped: int
     ends = math.hypot(*(one.ends_j for one in amounts)) / joules
     settled = all(one.settled for one in amounts)
     ramp = "" if settled else "its mean still holds what came before the window: not compared"
-    return Entry(card, joules, readings, ends, sampling, "; ".join(filter(None, [ramp, lost])), settled)
+    return Entry(card, joules, readings, ends, sampling, "; ".join(filter(None, [ramp, lost])), settled, shortest_s)
 
 
 def rank(card: Sensor) -> tuple[int, float, str]:
@@ -126,6 +133,10 @@ def _row(one: Entry, primary: Entry, scope: str) -> LedgerRow:
             card.scope, f"{card.scope} is not {scope}: not compared"
         )
     base = primary.joules
+    if one.joules is not None and not one.resolved:
+        note = "; ".join(
+            filter(None, [note, f"{short_words(one.shortest_s, least_window_s(card))}: no figure of its own"])
+        )
     return LedgerRow(
         sensor=card.key,
         kind=card.kind,
@@ -136,4 +147,6 @@ def _row(one: Entry, primary: Entry, scope: str) -> LedgerRow:
         tolerance=tolerance(one, primary) if comparable else None,
         primary=one is primary,
         note=note,
+        ends=math.hypot(one.ends, one.sampling) if one.joules is not None else None,
+        resolved=one.joules is None or one.resolved,
     )

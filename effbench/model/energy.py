@@ -61,7 +61,11 @@ class Sensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 
 class LedgerRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What one sensor says of the same window. `difference` is relative to the primary sensor's joules."""
+    """What one sensor says of the same window. `difference` is relative to the primary sensor's joules.
+
+    `ends` is the relative half-width that the windows' ends and a part-time view leave to these joules. Not `resolved`:
+    one of the windows is shorter than this sensor needs, so that its joules are compared and never a figure.
+    """
 
     sensor: str
     kind: SensorKind
@@ -72,6 +76,8 @@ class LedgerRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     tolerance: float | None = None
     primary: bool = False
     note: str = ""
+    ends: float | None = None
+    resolved: bool = True
 
 
 class Held(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,5 +1,6 @@
 """Where power is counted: at the devices, at the node's plug, at the facility's meter; measured and provisioned."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from effbench.model.chain import Boundary
@@ -84,13 +85,13 @@ def _device(work: Useful) -> Boundary:
 def _node(device: Boundary, work: Useful, record: Record, facts: SiteFacts) -> Boundary:
     """The node by its meter, else by what the site says stands beside the devices."""
     metered = _metered(work, record)
-    if metered is not None:
+    if isinstance(metered, Boundary):
         return metered
     if device.watts is None or device.interval is None:
         return _unknown("node", "measured", work.why or "the power of its devices is unknown")
     node = facts.node
     if node is None or (node.overhead_w is None and node.factor is None):
-        ask = "no meter of the node was read, and site.yaml says neither `node.overhead` nor `node.factor`"
+        ask = f"{metered}, and site.yaml says neither `node.overhead` nor `node.factor`"
         return _unknown("node", "measured", ask)
     if node.factor is not None:
         value, low, high = _times(device, node.factor)
@@ -106,23 +107,31 @@ def _node(device: Boundary, work: Useful, record: Record, facts: SiteFacts) -> B
     return _known("node", "measured", device, (value, low, high), text, beside)
 
 
-def _metered(work: Useful, record: Record) -> Boundary | None:
-    """The node's meter in the same window; only where one device is all there is, so that no idle one is counted."""
+def _metered(work: Useful, record: Record) -> Boundary | str:
+    """The node's meter in the same window, or why it gives no figure of this work.
+
+    Only where one device is all there is, so that no idle one is counted, and over windows that the meter resolves.
+    """
     listed = [a.key for a in record.inventory_before.accelerators if a.kind == "gpu"] or ["cpu"]
-    if work.watts is None or work.devices != 1 or len(work.energies) != 1 or listed != record.plan.devices:
-        return None
-    energy = work.energies[0]
-    rows = [row for row in energy.ledger if row.scope == "node" and row.kind == "meter" and row.joules is not None]
-    card = next((s for s in record.sensors if rows and s.key == rows[0].sensor), None)
-    if not rows or card is None or card.uncertainty is None or energy.window_s <= 0:
-        return None
-    watts = (rows[0].joules or 0.0) / energy.window_s
+    card = next((s for s in record.sensors if s.kind == "meter" and s.scope == "node" and not s.absent), None)
+    if card is None or card.uncertainty is None or work.watts is None:
+        return "no meter of the node was read"
+    rows = [r for e in work.energies for r in e.ledger if r.sensor == card.key and r.joules is not None]
+    if not rows:
+        return "the node's meter gave no energy of this work"
+    if work.devices != 1 or len(work.energies) != 1 or listed != record.plan.devices:
+        return "the node's meter saw devices that did not do this work"
+    energy, row = work.energies[0], rows[0]
+    if not row.resolved or row.joules is None or energy.window_s <= 0:
+        return f"the node's meter resolves no window of {energy.window_s / max(1, energy.windows):.1f} s"
+    watts = row.joules / energy.window_s
     if watts < work.watts:
         why = (
             f"its meter read {watts:.0f} W, less than the {work.watts:.0f} W of its device: it measured something else"
         )
         return _unknown("node", "measured", why)
-    interval = Interval(watts * (1 - card.uncertainty), watts * (1 + card.uncertainty), method="meter")
+    share = math.hypot(card.uncertainty, row.ends or 0.0, energy.components.get("spread", 0.0))
+    interval = Interval(watts * (1 - share), watts * (1 + share), method="meter+window+spread")
     text = "Measured by the meter of the node in the same windows."
     return Boundary(
         "node",

@@ -176,7 +176,7 @@ def _gemm(best: Derived, stages: Sequence[Stage]) -> Stage:
     if above:
         text = f"The best fixed GEMM, {shape}{ran}, keeps {value / above:.1%} of that: the rest is the kernel library."
     else:
-        text = f"The best fixed GEMM, {shape}{ran}; there is no peak to hold it against."
+        text = f"The best fixed GEMM, {shape}{ran}; the peak at the held clock is unknown."
     return Stage("best_gemm", "Best GEMM", text, value, metric=best.metric.key)
 
 

@@ -234,9 +234,10 @@ def test_two_devices_share_the_node_and_cost_the_same_each() -> None:
     assert "measured 2 devices" in line(of(one, metrics, run("gpu0", "gpu1")), "energy.hour").absent
 
 
-def metered(watts: float, *devices: str) -> Record:
-    row = LedgerRow("node.meter", "meter", "node", joules=watts * 60)
-    energy = Energy("gpu0", "valid", sensor="gpu0.counter", window_s=60.0, ledger=[row])
+def metered(watts: float, *devices: str, resolved: bool = True) -> Record:
+    row = LedgerRow("node.meter", "meter", "node", joules=watts * 60, ends=0.02, resolved=resolved)
+    spread = {"spread": 0.02}
+    energy = Energy("gpu0", "valid", sensor="gpu0.counter", window_s=60.0, windows=1, ledger=[row], components=spread)
     card = Sensor("node.meter", "node", "meter", "node", "W", "node_power_w", "a meter", uncertainty=0.01)
     done = run(*devices, sensors=[card])
     first = msgspec.structs.replace(done.measurements[0], trial="train_step@gpu0", energy=energy)
@@ -246,6 +247,8 @@ def metered(watts: float, *devices: str) -> Record:
 def test_a_meter_goes_before_what_is_given_where_it_saw_this_device_alone() -> None:
     node = boundary(of(done=metered(780.0)), "node")
     assert node.basis == "measured" and node.watts is not None and node.watts.value == 780.0
+    assert node.interval is not None
+    assert node.interval.half_width == pytest.approx(780 * 0.03)  # 1 % the meter, 2 % the ends, 2 % the spread
     assert ends(of(done=metered(780.0)), "energy.hour")[0] == pytest.approx(0.78 * 1.25 * 0.25)
     low = of(done=metered(500.0))
     assert boundary(low, "node").basis == "unknown"
@@ -253,6 +256,17 @@ def test_a_meter_goes_before_what_is_given_where_it_saw_this_device_alone() -> N
     assert "it measured something else" in line(low, "energy.hour").absent
     both = [m for name in ("gpu0", "gpu1") for m in (*rates(name), *powers(name))]
     assert boundary(of(metrics=both, done=metered(780.0, "gpu0", "gpu1")), "node").basis == "given"
+
+
+def test_a_meter_that_says_nothing_of_this_work_is_no_figure_and_says_why() -> None:
+    bare = msgspec.structs.replace(SITE, node=None)
+    brief = boundary(of(bare, done=metered(780.0, resolved=False)), "node")
+    assert brief.watts is None and "the node's meter resolves no window of 60.0 s" in brief.explanation
+    assert boundary(of(done=metered(780.0, resolved=False)), "node").basis == "given"
+    both = [m for name in ("gpu0", "gpu1") for m in (*rates(name), *powers(name))]
+    shared = boundary(of(bare, both, metered(780.0, "gpu0", "gpu1")), "node")
+    assert shared.watts is None and "devices that did not do this work" in shared.explanation
+    assert "no meter of the node was read" in boundary(of(bare), "node").explanation
 
 
 def test_a_node_factor_instead_of_watts() -> None:

@@ -302,6 +302,17 @@ def test_watts_that_never_move_are_doubted() -> None:
     assert energy.status == "suspect" and "never moved" in energy.reason
 
 
+def test_sensors_that_all_stand_still_give_no_figure() -> None:
+    """Watts that never move beside a counter that never moves: a driver that answers from memory, not a steady load."""
+    moving = Scripted().lines(TRUTH)
+    first = moving[0]
+    stale = {"energy_j": first.energy_j, "power_w": first.power_w, "power_average_w": first.power_average_w}
+    energy = ask([msgspec.structs.replace(line, **stale) for line in moving], WINDOW)
+    assert refused(energy, "invalid") and "never moved" in energy.reason
+    counter = ask([msgspec.structs.replace(line, energy_j=first.energy_j) for line in moving], WINDOW)
+    assert counter.status == "valid" and counter.sensor != "gpu0.counter", "moving watts step in for a dead counter"
+
+
 def test_a_meter_lifts_to_a_where_it_resolves_the_window_and_refutes_what_it_cannot_feed() -> None:
     long = Truth(busy, 70)
     lines, windows = Scripted().lines(long), [window(3, 65)]
@@ -312,6 +323,8 @@ def test_a_meter_lifts_to_a_where_it_resolves_the_window_and_refutes_what_it_can
     assert refused(too_low, "invalid") and "node.meter" in too_low.reason
     brief = ask(lines, [window(5, 15)], cards, others=[meter(long, extra_w=350.0)])
     assert brief.trust == "B", "ten readings of a meter lift nothing"
+    assert row(metered, "node.meter").resolved and not row(brief, "node.meter").resolved
+    assert "window 10.0 s < 60 s" in row(brief, "node.meter").note and row(brief, "node.meter").ends
     second = [msgspec.structs.replace(c, key=c.key.replace("0", "1"), device="gpu1") for c in NVIDIA]
     both = [meter(long, extra_w=100.0), Scripted("gpu1", seed=3).lines(long)]
     assert refused(ask(lines, windows, [*cards, *second], others=both), "invalid"), "it feeds two GPUs"
