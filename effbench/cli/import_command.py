@@ -69,32 +69,37 @@ def _part(accelerator: str | None, claim: str | None) -> str | None:
 
 
 class _Node(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One node of an import with its grade, and how it stands to a baseline where one was given."""
+    """One node of an import with its grade, what its import told of it, and how it stands to a baseline if given."""
 
     node: str
     grade: Grade
+    told: list[str] = []
     against_baseline: Apart | None = None
 
 
 def grade_import(path: Path, policy: Policy, as_json: bool, baseline: Path | None = None) -> int:
     """Grade every record of an import and return the exit code of the gravest verdict; no record is not rated.
 
-    What is far from a `baseline` of earlier imports is told beside the verdict, and changes none.
+    What the import told of a node, and what is far from a `baseline` of earlier imports, is told beside the verdict
+    and changes none.
 
     Raises:
-        DocumentError: a record or the baseline is damaged. InputError: they are not of the same format.
+        DocumentError: a record, the summary or the baseline is damaged. InputError: they are not of the same format.
     """
     from effbench.grade.verdict import grade
     from effbench.score.imported import scorecard
     from effbench.score.imported_baseline import against
     from effbench.store.baselines import load_imported
-    from effbench.store.imports import records_of
+    from effbench.store.imports import records_of, summary_of
 
+    summary = summary_of(path)
+    told = {node.node: _told(node) for node in summary.nodes} if summary is not None else {}
     apart = against(load_imported(baseline)) if baseline is not None else None
     met = set[Verdict]()
     kept: list[_Node] = []
     for record in records_of(path):
-        node = _Node(record.node, grade(scorecard(record), policy), apart(record) if apart is not None else None)
+        verdict_of = grade(scorecard(record), policy)
+        node = _Node(record.node, verdict_of, told.get(record.node, []), apart(record) if apart is not None else None)
         met.add(node.grade.verdict)
         if as_json:
             kept.append(node)
@@ -104,13 +109,13 @@ def grade_import(path: Path, policy: Policy, as_json: bool, baseline: Path | Non
     if as_json:
         options.emit_json({"verdict": verdict, "nodes": kept})
     else:
-        options.emit(f"Verdict: {verdict}, exit code {EXIT_CODES[verdict]}")
+        options.emit("\n".join([*_findings(summary), f"Verdict: {verdict}, exit code {EXIT_CODES[verdict]}"]))
     return EXIT_CODES[verdict]
 
 
 def _graded(node: _Node) -> list[str]:
-    """The verdict of one node; beside a baseline what is far off, then what is missing."""
-    lines = [f"{node.grade.verdict:<10} {node.node}  {node.grade.summary}"]
+    """The verdict of one node, what its import told of it; beside a baseline what is far off, then what is missing."""
+    lines = [f"{node.grade.verdict:<10} {node.node}  {node.grade.summary}", *_listed("node", node.told)]
     if node.against_baseline is not None:
         far, gone = node.against_baseline.far, node.against_baseline.missing
         lines += [f"  {_far(o, 'of the baseline')}" for o in far[:SHOWN]]
@@ -124,7 +129,7 @@ def _show(summary: ImportSummary, output: Path) -> None:
     lines = [f"{len(summary.nodes)} nodes read, {len(summary.bad)} records lost  ({summary.imported})"]
     lines += _listed("lost", [f"{bad.where}: {bad.problem}" for bad in summary.bad])
     lines += [f"{a.figure}: median {a.share:.1%} of the rated peak of {a.part}" for a in summary.anchors]
-    lines += [f"{finding.severity}: {finding.message}  [{finding.code}]" for finding in summary.findings]
+    lines += _findings(summary)
     lines += _listed("node", [line for node in summary.nodes for line in _told(node)])
     quiet = sum(not list(_told(node)) for node in summary.nodes)
     lines += [f"{quiet} nodes with nothing to tell"] if quiet else []
@@ -133,6 +138,11 @@ def _show(summary: ImportSummary, output: Path) -> None:
     lines += [f"Records: {output}/records.jsonl"] if summary.nodes else []
     lines.append(f"All of the above: {output}/import.json")
     options.emit("\n".join(options.plain(line) for line in lines))
+
+
+def _findings(summary: ImportSummary | None) -> list[str]:
+    found = summary.findings if summary is not None else []
+    return [options.plain(f"{finding.severity}: {finding.message}  [{finding.code}]") for finding in found]
 
 
 def _told(node: ImportedNode) -> list[str]:

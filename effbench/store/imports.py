@@ -8,12 +8,14 @@ from pathlib import Path
 import msgspec
 
 from effbench.model.error import DocumentError, OutputError
-from effbench.model.imported import BadRecord, ImportedRecord
+from effbench.model.imported import BadRecord, ImportedRecord, ImportSummary
 from effbench.score.imported import Fleet
 
-__all__ = ["RECORDS", "SUMMARY", "is_import", "keep", "records_of"]
+__all__ = ["RECORDS", "SUMMARY", "is_import", "keep", "records_of", "summary_of"]
 
 RECORDS, SUMMARY = "records.jsonl", "import.json"
+# Four times the longest line that an importer takes; one that is longer is damaged, and never held whole.
+_LINE_MAX = 64 << 20
 
 
 def keep(folder: Path, found: Iterable[ImportedRecord | BadRecord]) -> tuple[Fleet, list[BadRecord]]:
@@ -59,10 +61,27 @@ def records_of(path: Path) -> Iterator[ImportedRecord]:
     decoder = msgspec.json.Decoder(ImportedRecord)
     try:
         with file.open("rb") as opened:
-            for number, line in enumerate(opened, 1):
+            for number, line in enumerate(iter(lambda: opened.readline(_LINE_MAX), b""), 1):
                 try:
                     yield decoder.decode(line)
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                     raise DocumentError(f"{file}:{number}: no imported record: {error}; import it again") from error
     except OSError as error:
         raise DocumentError(f"{file}: cannot read: {error.strerror}") from error
+
+
+def summary_of(path: Path) -> ImportSummary | None:
+    """Read what the records of an import say together; None where only the records are there.
+
+    Raises:
+        DocumentError: it is damaged, or was written by a newer effbench.
+    """
+    file = (path if path.is_dir() else path.parent) / SUMMARY
+    if not file.is_file():
+        return None
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=ImportSummary)
+    except OSError as error:
+        raise DocumentError(f"{file}: cannot read: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DocumentError(f"{file}: no summary of an import: {error}; import it again") from error

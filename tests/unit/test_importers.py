@@ -451,7 +451,26 @@ def test_what_other_diagnosis_accepts_is_refused_here(tmp_path: Path, case: str)
         "half the speed": "import-slow",
     }
     assert done.code == 0 and told[case] in done.said
-    assert call("grade", tmp_path / "out").code == 3
+    graded = call("grade", tmp_path / "out")
+    assert graded.code == 3 and told[case] in graded.said, "the verdict names node and figure too"
+    assert graded.said.count("not_rated  n") == 6
+    assert ("compute.gemm.bf16.flops: the median of 48 values is 0.35" in graded.said) is (case == "half the speed")
+
+
+def test_what_an_import_wrote_and_was_damaged_since_is_refused_at_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    assert call("import", "superbench", written(tmp_path / "r.jsonl", node("n0"), node("n1")), "-o", out).code == 0
+    monkeypatch.setattr("effbench.store.imports._LINE_MAX", 100)
+    done = call("grade", out)
+    assert done.code == 2 and "records.jsonl:1: no imported record" in done.err, "a line without end is not held"
+    monkeypatch.undo()
+    (out / "import.json").write_text("{}")
+    done = call("grade", out)
+    assert done.code == 2 and "import.json: no summary of an import" in done.err
+    (out / "import.json").unlink()
+    assert call("grade", out).code == 3, "the verdict rests on the records alone"
 
 
 SCRAPS = st.sampled_from(
