@@ -1,7 +1,7 @@
 """One domain of the scorecard: its share of the reference at the pessimistic end, and the grade its score earns."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from effbench.catalog.metrics import lookup
 from effbench.grade.gates import compare, ends
@@ -16,8 +16,13 @@ from effbench.model.scorecard import Metric
 NO_REFERENCE = "the catalogue has no reference for this part"
 
 
-def domain(rule: DomainRule, metrics: Sequence[Metric], ladder: Ladder, policy: Policy) -> DomainGrade:
+def domain(
+    rule: DomainRule, metrics: Sequence[Metric], ladder: Ladder, policy: Policy, planned: Collection[str] = ()
+) -> DomainGrade:
     """Grade one domain. Missing required evidence makes it not rated; suspect evidence can never make it fail.
+
+    `planned` are the stems of the figures that the run set out to take: of alternatives, one that was asked for and
+    gave nothing is missing evidence, and the next one is no substitute.
 
     The share of a domain is the weighted geometric mean over its metrics, each counted at most as 1, so that a
     figure above its reference cannot buy out one below.
@@ -25,10 +30,10 @@ def domain(rule: DomainRule, metrics: Sequence[Metric], ladder: Ladder, policy: 
     reasons: list[Reason] = []
     shares: list[tuple[float, ...]] = []
     for wanted in rule.metrics:
-        metric = _chosen(wanted, metrics)
+        metric = _chosen(wanted, metrics, planned)
         if metric is None:
             if wanted.required:
-                reasons.append(_missing(wanted, metrics))
+                reasons.append(_missing(wanted, metrics, planned))
             continue
         reasons.append(_reason(metric, ladder, metrics))
         low, high = ends(metric)
@@ -76,9 +81,11 @@ def _mean(weighted: Sequence[tuple[float, float]]) -> float:
     return math.exp(sum(weight * math.log(x) for weight, x in weighted) / total)
 
 
-def _chosen(rule: MetricRule, metrics: Sequence[Metric]) -> Metric | None:
+def _chosen(rule: MetricRule, metrics: Sequence[Metric], planned: Collection[str]) -> Metric | None:
     """The first alternative that may be graded: usable, with an interval, against a trusted ceiling."""
     for key in rule.any_of:
+        if _lost(key, metrics, planned):
+            return None
         for metric in metrics:
             if metric.key != key or metric.device is not None or metric.status not in USABLE:
                 continue
@@ -87,13 +94,22 @@ def _chosen(rule: MetricRule, metrics: Sequence[Metric]) -> Metric | None:
     return None
 
 
-def _missing(rule: MetricRule, metrics: Sequence[Metric]) -> Reason:
-    key = rule.any_of[0]
+def _lost(key: str, metrics: Sequence[Metric], planned: Collection[str]) -> bool:
+    """Whether the run set out to take the figure behind `key`, and some device has none that can be used."""
+    stem = key.rpartition(".")[0]
+    mine = [m for m in metrics if m.device is None and m.status in USABLE and m.key.rpartition(".")[0] == stem]
+    return stem in planned and not mine
+
+
+def _missing(rule: MetricRule, metrics: Sequence[Metric], planned: Collection[str]) -> Reason:
+    key = next((name for name in rule.any_of if _lost(name, metrics, planned)), rule.any_of[0])
     row = lookup(key)
     of = key.rsplit(".", 1)[0] + "."
     found = [m for m in metrics if m.device is None and m.key in rule.any_of]
     if found and found[0].status not in USABLE:
         why = f"it is {found[0].status}"
+    elif _lost(key, metrics, planned):
+        why = "it was asked for, and not every device gave a figure"
     elif found:
         why = untrusted(found[0]) or "it has no interval or nothing that it is a share of"
     elif any(m.key.startswith(of) for m in metrics):
@@ -101,7 +117,8 @@ def _missing(rule: MetricRule, metrics: Sequence[Metric]) -> Reason:
         why = f"the figure was measured, but {none if _of_baseline(key) else NO_REFERENCE}"
     else:
         why = "it was not measured"
-    alternatives = " (or " + ", ".join(rule.any_of[1:]) + ")" if len(rule.any_of) > 1 else ""
+    others = [name for name in rule.any_of if name != key]
+    alternatives = " (or " + ", ".join(others) + ")" if others and not _lost(key, metrics, planned) else ""
     text = f"{key}{alternatives} is absent: {why}"
     return Reason(
         key,

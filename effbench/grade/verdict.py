@@ -22,7 +22,7 @@ def grade(card: Scorecard, policy: Policy) -> Grade:
     section = policy.gpu if card.device_class == "gpu" else policy.cpu
     ladder = Ladder(policy)
     gates = [reason for rule in section.gates if (reason := gate(rule, card)) is not None]
-    domains = [domain(rule, card.metrics, ladder, policy) for rule in section.domains]
+    domains = [domain(rule, card.metrics, ladder, policy, card.planned or ()) for rule in section.domains]
     doubts = _doubts(card, policy)
     outcomes: list[Verdict] = [r.outcome for r in gates]
     outcomes += [d.outcome for d in domains if d.required]

@@ -13,6 +13,7 @@ class MetricRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     """One metric that counts towards a domain, by its share of the reference or of a baseline.
 
     `any_of` lists alternatives in order of preference (`fp32` or `tf32`); the first that was measured counts.
+    One that the run set out to measure in vain is missing evidence, and a later one is no substitute for it.
     """
 
     any_of: list[str]

@@ -139,6 +139,19 @@ def test_a_provisional_reference_caps_at_b_and_says_so() -> None:
     assert (compute.grade, compute.capped, verdict.grade) == ("B", True, "B")
 
 
+def test_an_alternative_that_was_asked_for_in_vain_is_missing_evidence() -> None:
+    """A device whose tf32 gives no numbers is not rated by its fp32; a part that has no tf32 is."""
+    first, second = "compute.gemm.tf32.fraction_of_reference", "compute.gemm.fp32.fraction_of_reference"
+    either = DomainRule("compute", [MetricRule([first, second])], critical=True)
+    policy = msgspec.structs.replace(POLICY, cpu=msgspec.structs.replace(SECTION, domains=[either]))
+    one_of_two = share(first, 0.95, device="gpu0")
+    for planned, verdict in ((None, "pass"), (["compute.gemm.fp32"], "pass"), (["compute.gemm.tf32"], "not_rated")):
+        found = grade(card(share(second, 0.95), one_of_two, planned=planned), policy)
+        assert found.verdict == verdict, planned
+    assert "compute.gemm.tf32.fraction_of_reference is absent: it was asked for" in found.domains[0].reasons[0].text
+    assert grade(card(share(first, 0.95), planned=["compute.gemm.tf32", "compute.gemm.fp32"]), policy).verdict == "pass"
+
+
 def test_the_overall_is_at_most_one_grade_above_the_worst_critical_domain() -> None:
     verdict = grade(card(share(COMPUTE, 0.999, 0.0), share(MEMORY, 0.76, 0.0)), POLICY)
     assert verdict.grade == "B"
