@@ -135,9 +135,16 @@ def _verdict(
     findings += validity.swapped(device, readings, kept, idle_w)
     findings += validity.implausible(device, (primary.joules or 0.0) / sum(choice.seconds))
     findings += validity.locked(choice.primary.card if choice.primary else primary.card, kept, seen)
-    findings += validity.frozen(primary.card, [v for p in choice.places for v in choice.values(p)], sum(choice.seconds))
+    still = [v for p in choice.places for v in choice.values(p)]
+    findings += validity.frozen(primary.card, still, sum(choice.seconds), _counter_dead(device.key, entries))
     named = [msgspec.structs.replace(f, trial=kept[0].trial or None) for f in [*verdict.findings, *findings]]
     return validity.Verdict(named, verdict.capped)
+
+
+def _counter_dead(key: str, entries: Sequence[Entry]) -> bool:
+    """Whether the device has a counter and it gave no joules in these windows."""
+    own = [one for one in entries if one.card.device == key and one.card.kind == "counter" and not one.card.absent]
+    return any(one.joules is None for one in own)
 
 
 def _others(

@@ -131,11 +131,16 @@ def implausible(device: Accelerator, watts: float) -> Iterator[Finding]:
         yield _finding("energy-irreconcilable", "error", text, device.key, watts=round(watts, 2), limit_w=limit)
 
 
-def frozen(card: Sensor, values: Sequence[float], seconds: float) -> Iterator[Finding]:
-    """Doubt watts that never moved at all: real power jitters in its last digits."""
+def frozen(card: Sensor, values: Sequence[float], seconds: float, counter_dead: bool) -> Iterator[Finding]:
+    """Doubt watts that never moved at all: real power jitters in its last digits.
+
+    With `counter_dead` the device's energy counter gave nothing over the same time: then nothing says that its sensors
+    live, and the figure is refused.
+    """
     if card.unit == "W" and len(values) >= FROZEN_READINGS and seconds >= FROZEN_S and len(set(values)) == 1:
         text = f"{card.key} read {values[0]:g} W {len(values)} times in a row and never moved"
-        yield _finding("sensor-doubtful", "warning", text, card.device, readings=len(values))
+        severity: Severity = "error" if counter_dead else "warning"
+        yield _finding("sensor-doubtful", severity, text, card.device, readings=len(values))
 
 
 def remedy(verdict: Verdict) -> str:
