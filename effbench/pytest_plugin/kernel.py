@@ -137,6 +137,8 @@ def _suite(kernel: str, params: Mapping[str, Any], rounds: int, procedure: Proce
 def looked_at(config: pytest.Config, environment: Mapping[str, str]) -> Site:
     """Look at this node once for all tests. The test that asks is failed with one line when that cannot be done."""
     said = ""
+    if hasattr(config, "workerinput"):
+        pytest.fail("effbench measures one thing at a time on a node: leave out -n and --dist", pytrace=False)
     if _SITE not in config.stash:
         try:
             fake, devices = config.getoption("effbench_fake"), config.getoption("effbench_device")

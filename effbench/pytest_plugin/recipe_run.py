@@ -107,7 +107,14 @@ class RecipeRun:
         launcher = self._asked.recipe.launcher or "torchrun"
         allowed_s = api.budget(self.plan, None)
         work = qualification.job(
-            self.plan, self._site, self.folder, allowed_s, launcher, self._asked.rules, self._environment
+            self.plan,
+            self._site,
+            self.folder,
+            allowed_s,
+            launcher,
+            self._asked.rules,
+            self._environment,
+            baseline=self._asked.baseline,
         )
         self.folder = work.folder
         verbosity = self._config.get_verbosity()
@@ -122,6 +129,8 @@ class RecipeRun:
             lines.say,
         )
         spent_s = time.monotonic() - self._began
+        if self._asked.recipe.report is not None:
+            qualification.enrolled(work.folder, result)
         self._told = qualification.told(work.folder, self._asked.recipe, looks, stopped, allowed_s, spent_s)
         self.samples = samples_of(work.folder)
         self.result = result

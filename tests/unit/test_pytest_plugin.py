@@ -206,6 +206,13 @@ def test_a_test_of_ones_own_asks_for_the_node_and_for_a_kernel(tmp_path: Path) -
     assert "Traceback" not in done.said and "During handling" not in done.said
 
 
+def test_a_kernel_is_not_measured_beside_other_tests(tmp_path: Path) -> None:
+    (tmp_path / "xdist_like.py").write_text("def pytest_configure(config):\n    config.workerinput = {}\n")
+    (tmp_path / "test_own.py").write_text("def test_gemm(effbench_kernel):\n    effbench_kernel('gemm')\n")
+    done = Ended(tmp_path, "-p", "xdist_like", "test_own.py")
+    assert done.code == 1 and "leave out -n" in done.said and "1 error" in done.said, done.said
+
+
 @pytest.fixture(scope="module")
 def result() -> Result:
     """A GPU node as if it had been measured."""
