@@ -232,6 +232,9 @@ def _why_not(error: Exception, where: str) -> SiteError:
     lower = str(error).lower()
     if "eaddrinuse" in lower or "address already in use" in lower:
         return SiteError(f"{PORT_TAKEN}: another program listens on {where}")
+    if "unable to find address for" in lower:
+        name = text.rsplit(":", 1)[-1].strip()
+        return SiteError(f"the network interface {name} has no address here; name another in GLOO_SOCKET_IFNAME")
     return NotMetError(f"the ranks could not meet at {where}: {text}")
 
 

@@ -24,9 +24,8 @@ RESULTS = "/results"
 PORT = 29400
 # A pod has succeeded when a whole scorecard is written, whatever the verdict: else the first node that fails its policy
 # would end the job on all others (backoffLimit 0). Exit code 2 is wrong input, and a scorecard then is an older one.
-# Each pod measures its own node, so that its index must not be taken for a rank of a team inside it.
 SCRIPT = (
-    'env -u JOB_COMPLETION_INDEX effbench run "$1" --device "$3" -o "$2"; code=$?; '
+    'effbench run "$1" --device "$3" -o "$2"; code=$?; '
     'echo "verdict: exit code $code"; test "$code" -ne 2 && test -s "$2/scorecard.json"'
 )
 

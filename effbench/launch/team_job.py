@@ -8,9 +8,12 @@ from typing import Protocol
 
 import msgspec
 
-__all__ = ["MODULE", "Launcher", "TeamHandle", "TeamJob", "free_port", "variables"]
+__all__ = ["MODULE", "Launcher", "TeamHandle", "TeamJob", "free_port", "unnumbered", "variables"]
 
 MODULE = "effbench.run.rank"
+# Who else numbers processes, and by what.
+_FOREIGN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_RANK", "GROUP_WORLD_SIZE", "JOB_COMPLETION_INDEX")
+_FOREIGN_STARTS = ("SLURM_", "OMPI_COMM_WORLD_", "PMI_", "PMIX_", "FLUX_", "TORCHELASTIC_")
 
 
 class TeamJob(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -93,6 +96,17 @@ def variables(job: TeamJob, environment: Mapping[str, str]) -> dict[str, str]:
     if job.interface:
         made |= {"GLOO_SOCKET_IFNAME": job.interface, "NCCL_SOCKET_IFNAME": job.interface}
     return made
+
+
+def unnumbered(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without the numbers that other engines gave this process: of a team that is started on
+    one node, a rank's number is its launcher's alone. Pure.
+    """
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in _FOREIGN and not name.startswith(_FOREIGN_STARTS)
+    }
 
 
 def free_port(host: str = "127.0.0.1") -> int:

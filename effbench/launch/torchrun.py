@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 
 from effbench.launch.local_team import LocalTeam
-from effbench.launch.team_job import TeamJob, variables
+from effbench.launch.team_job import TeamJob, unnumbered, variables
 from effbench.model.error import SiteError
 
 __all__ = ["Torchrun", "command", "start"]
@@ -41,7 +41,7 @@ def start(job: TeamJob, environment: Mapping[str, str]) -> "Torchrun":
     if job.nodes != 1:
         raise SiteError(f"one torchrun serves one node, not {job.nodes}; use --launcher slurm")
     try:
-        return Torchrun([command(job)], [variables(job, environment)])
+        return Torchrun([command(job)], [variables(job, unnumbered(environment))])
     except OSError as error:
         raise SiteError(f"torchrun cannot be started: {error.strerror or error}") from error
 

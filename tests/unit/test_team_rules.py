@@ -132,6 +132,19 @@ def test_threads_and_interface_are_the_teams():
     assert "OMP_NUM_THREADS" not in variables(TeamJob("/f", 1, 1, "t"), {})
 
 
+@pytest.mark.parametrize("module", [inline_team, torchrun])
+def test_what_other_engines_number_by_does_not_reach_a_team_on_one_node(module, monkeypatch):
+    """A pod's index or a batch step's numbers would contradict the team's own."""
+    seen: list[dict[str, str]] = []
+    for name in ("LocalTeam", "Torchrun"):
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, lambda words, environments: seen.extend(environments))
+    outer = {"JOB_COMPLETION_INDEX": "3", "SLURM_PROCID": "0", "PMIX_RANK": "0", "RANK": "1", "SLURMD_NODENAME": "n1"}
+    module.start(job(), {**outer, "KEPT": "1"})
+    assert seen and all(not (set(outer) - {"SLURMD_NODENAME"}) & set(one) for one in seen)
+    assert all(one["SLURMD_NODENAME"] == "n1" and one["KEPT"] == "1" for one in seen)
+
+
 def test_single_node_launchers_refuse_several_nodes():
     for module in (torchrun, inline_team):
         with pytest.raises(SiteError, match="slurm"):
