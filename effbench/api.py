@@ -40,7 +40,7 @@ from effbench.score.node import score
 from effbench.score.projection import project
 from effbench.store import documents
 from effbench.store.nodes import CLUSTER, cluster_card
-from effbench.store.runs import any_document, card_of, keep_site, record_of, replay, site_of
+from effbench.store.runs import any_document, card_of, keep_site, record_of, replay, scored, site_of
 
 __all__ = [
     "Compared",
@@ -159,12 +159,12 @@ def render(name: str, card: Scorecard, verdict: Grade | None, record: Record | N
 def artefacts(folder: Path, record: Record, policy: Policy, facts: SiteFacts | None = None) -> tuple[Scorecard, Grade]:
     """Score and grade `record` and write every artefact but the journal into `folder`, whatever the verdict.
 
-    `facts` are the site's own figures; those kept in `folder` stand in when there are none.
+    `facts` are the site's own figures; those kept in `folder` stand in when there are none. So is a baseline.
 
     Raises:
         OutputError: the disk is full or not writable; each artefact is whole or absent.
     """
-    card = score(record, facts or site_of(folder))
+    card = scored(record, folder, facts)
     verdict = grade(card, policy)
     documents.write(folder / documents.RECORD, documents.encode(record))
     documents.write(folder / documents.SCORECARD, documents.encode(card))

@@ -12,6 +12,8 @@ import msgspec
 
 from effbench import api, resources
 from effbench.catalog import recipes
+from effbench.grade.claim import enrolment
+from effbench.model.claim import Claim, Enrolment
 from effbench.model.digest import digest
 from effbench.model.error import OutputError
 from effbench.model.grade import Grade
@@ -21,13 +23,17 @@ from effbench.model.recipe import Look, Qualification, Recipe, Stopped
 from effbench.model.record import Record
 from effbench.model.scorecard import Scorecard
 from effbench.model.suite import DeviceClass, Suite
+from effbench.report import enrolment as enrolment_report
 from effbench.run import journal
 from effbench.run.display import Display
 from effbench.run.engine import REPORT_RESERVE_S, Options, environment_for_children
 from effbench.run.further import LOOKS_MAX, Further, further, undecided_trials
 from effbench.run.recording import Recording
 from effbench.run.site import Site
+from effbench.score.against_baseline import check_plan
 from effbench.store import documents
+from effbench.store.baselines import load_baseline
+from effbench.store.runs import keep_baseline
 
 __all__ = [
     "QUALIFICATION",
@@ -37,6 +43,7 @@ __all__ = [
     "Shown",
     "asked",
     "budgeted",
+    "enrolled",
     "job",
     "looked",
     "measured",
@@ -45,6 +52,7 @@ __all__ = [
 ]
 
 QUALIFICATION = "qualification.json"
+ENROLMENT = {"html": "enrolment.html", "markdown": "enrolment.md", "json": "enrolment.json"}
 RUNS = Path("reports/runs")
 _STOPPED: dict[Stopped, str] = {
     "recipe": "the recipe says not to measure again",
@@ -62,12 +70,13 @@ class Shown(Display, Protocol):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A recipe, its file, and the suite and the policy that it names, all of them checked."""
+    """A recipe, its file, and the suite and the policy that it names, all of them checked; and its baseline's file."""
 
     recipe: Recipe
     path: Path
     suite: Suite
     rules: Policy
+    baseline: Path | None = None
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -98,7 +107,8 @@ def asked(name: str, extra: Sequence[Path] = ()) -> Asked:
     """
     path = resources.find("recipes", name, extra)
     recipe = recipes.load_recipe(path)
-    return Asked(recipe, path, rules=api.load_policy(recipe.policy, extra), suite=api.load_suite(recipe.suite, extra))
+    rules, suite = api.load_policy(recipe.policy, extra), api.load_suite(recipe.suite, extra)
+    return Asked(recipe, path, suite, rules, Path(recipe.baseline) if recipe.baseline else None)
 
 
 def budgeted(recipe: Recipe, suite: Suite, todo: Plan) -> Plan:
@@ -122,17 +132,24 @@ def job(
     site: Path | None = None,
     recording: Recording | None = None,
     done: api.Done = frozenset(),
+    baseline: Path | None = None,
 ) -> Job:
-    """Choose the run folder, keep the site's figures in it, and return what is to be done in `allowed_s` seconds.
+    """Choose the run folder, keep the site's figures and the baseline in it, and return what is to be done.
 
     Raises:
-        InputError, SiteError: the teams of the plan cannot be started. OutputError: the folder cannot take results.
+        InputError, SiteError: the teams of the plan cannot be started, or what it measures cannot be held against the
+            baseline. OutputError: the folder cannot take results.
     """
     api.checked_launch(todo, launcher, environment)
+    held = load_baseline(baseline) if baseline is not None else None
+    if held is not None:
+        check_plan(todo, node.inventory.accelerators, held)
     if folder is None:
         folder = api.checked_folder(api.folder_for(RUNS, todo, node.inventory.node))
     if site is not None:
         api.keep_site(folder, site)
+    if held is not None:
+        keep_baseline(folder, held)
     calibrate = api.calibration(api.site_of(folder), node.inventory)
     children = environment_for_children(environment)
     settings = Options(children, allowed_s, api.tool(), recording=recording, calibrate=calibrate, launcher=launcher)
@@ -230,6 +247,20 @@ def told(
         spent_s=round(spent_s, 3),
     )
     documents.write(folder / QUALIFICATION, documents.encode(document))
+    return document
+
+
+def enrolled(folder: Path, result: Result, claim: Claim | None = None, lang: str = "en") -> Enrolment:
+    """Write the enrolment report of a run into its folder, as HTML, Markdown and JSON, and return what it says.
+
+    Its verdict is the run's and the claim's together.
+
+    Raises:
+        InputError: there is no language `lang`. OutputError: it cannot be written.
+    """
+    document = enrolment(result.card, result.verdict, result.record, claim)
+    for form, name in ENROLMENT.items():
+        documents.write(folder / name, enrolment_report.render(form, document, result.card, result.record, lang))
     return document
 
 

@@ -20,7 +20,8 @@ _NAMED = ("suite", "policy")
 def load_recipe(path: Path | str) -> Recipe:
     """Read and check a recipe. Whether its suite and policy exist is for their own loaders to say.
 
-    A suite or policy that ends in `.yaml` and lies beside the recipe becomes the path of that file.
+    A suite or policy that ends in `.yaml` and lies beside the recipe becomes the path of that file, and the baseline
+    always does.
 
     Raises:
         CatalogError: every mistake in the document, one line each: `file:line:column: what is wrong; valid: ...`.
@@ -34,7 +35,8 @@ def load_recipe(path: Path | str) -> Recipe:
     if recipe is None:  # pragma: no cover - conclude has raised
         raise AssertionError("a recipe without problems was not decoded")
     found = {name: _beside(Path(path), getattr(recipe, name)) for name in _NAMED}
-    return msgspec.structs.replace(recipe, **found)
+    baseline = str(Path(path).parent / recipe.baseline) if recipe.baseline else None
+    return msgspec.structs.replace(recipe, **found, baseline=baseline)
 
 
 def digest(recipe: Recipe) -> str:
@@ -48,7 +50,7 @@ def _place(problem: str) -> tuple[int, int]:
 
 
 def _mistakes(value: dict[str, Any]) -> Iterator[Mistake]:
-    for name in ("name", *_NAMED):
+    for name in ("name", "baseline", *_NAMED):
         if isinstance(value.get(name), str) and not value[name].strip():
             yield Mistake((name,), f"{name} is empty")
     budgets = value.get("budget_s")

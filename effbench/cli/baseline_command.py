@@ -13,7 +13,8 @@ from effbench.model.imported import ImportedBaseline, ImportedRow
 from effbench.report.format import percent, quantity
 from effbench.score.against_baseline import shared, untrusted
 from effbench.stats.outlying import SIGMA_PER_MAD
-from effbench.store.baselines import baseline_of, baseline_of_imports, save_baseline
+from effbench.store.baselines import save_baseline
+from effbench.store.gathered import baseline_of, baseline_of_imports
 from effbench.store.imports import is_import
 
 

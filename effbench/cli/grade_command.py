@@ -9,7 +9,6 @@ from effbench.cli import options
 from effbench.cli.grade_lines import are_lines, grade_lines
 from effbench.cli.import_command import grade_import
 from effbench.model.grade import EXIT_CODES
-from effbench.score.against_baseline import against_baseline
 from effbench.store.baselines import load_baseline
 from effbench.store.imports import is_import
 
@@ -18,12 +17,7 @@ from effbench.store.imports import is_import
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN|SCORECARD")
 @options.policy_option
 @options.site_option
-@click.option(
-    "--baseline",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Hold the run against this baseline too; `effbench baseline RUN... -o FILE` makes one.",
-)
+@options.baseline_option
 @click.option(
     "-o",
     "--output",
@@ -54,11 +48,8 @@ def command(
         return grade_lines(run, rules, output)
     if is_import(run):
         return grade_import(run, rules, as_json, baseline)
-    card, record = api.card_of(run, api.load_site(site) if site else None)
-    if baseline is not None:
-        if record is None:
-            raise api.InputError(f"{run}: a scorecard does not say by which trials; give the run folder or its record")
-        card = against_baseline(card, record, load_baseline(baseline))
+    held = load_baseline(baseline) if baseline else None
+    card, _ = api.card_of(run, api.load_site(site) if site else None, held)
     verdict = api.grade(card, rules)
     if as_json:
         options.emit_json(verdict)

@@ -10,6 +10,7 @@ from effbench import api, qualification
 from effbench.cli import options
 from effbench.cli.display import LiveDisplay, PlainDisplay
 from effbench.cli.main import INTERRUPTED
+from effbench.model.claim import Enrolment
 from effbench.model.grade import EXIT_CODES
 from effbench.model.plan import Plan
 from effbench.model.policy import Policy
@@ -31,14 +32,16 @@ def job(
     site: Path | None,
     recording: Recording | None = None,
     done: api.Done = frozenset(),
+    baseline: Path | None = None,
 ) -> Job:
-    """Choose the run folder, keep the site's figures in it, and return what is to be done in `allowed_s` seconds.
+    """Return what is to be done in `allowed_s` seconds, under this process's environment.
 
-    Raises:
-        InputError, SiteError: the teams of the plan cannot be started. OutputError: the folder cannot take results.
+    Raises as `qualification.job`.
     """
     environment = options.environment()
-    return qualification.job(todo, node, folder, allowed_s, launcher, rules, environment, site, recording, done)
+    return qualification.job(
+        todo, node, folder, allowed_s, launcher, rules, environment, site, recording, done, baseline
+    )
 
 
 def measured(work: Job) -> Result:
@@ -52,16 +55,22 @@ def measured(work: Job) -> Result:
         raise
 
 
-def present(result: Result, folder: Path, as_json: bool, notes: Sequence[str] = ()) -> int:
-    """Show the scorecard and the verdict, with `notes` before it, and return the exit code."""
+def present(
+    result: Result, folder: Path, as_json: bool, notes: Sequence[str] = (), enrolled: Enrolment | None = None
+) -> int:
+    """Show the scorecard and the verdict, with `notes` before it, and return the exit code, of an enrolment its own."""
     card, verdict, record = result.card, result.verdict, result.record
+    said = enrolled.verdict if enrolled is not None else verdict.verdict
     if as_json:
         document = {**msgspec.to_builtins(card), "grade": msgspec.to_builtins(verdict), "run_dir": str(folder)}
+        document |= {"enrolment": msgspec.to_builtins(enrolled)} if enrolled is not None else {}
         options.emit_json(document)
     else:
         from effbench.report import terminal
 
         options.emit(terminal.text(card, verdict, record, options.terminal_width(), options.color()))
         options.emit("\n".join([f"Report: {folder / 'report.html'}", f"Run:    {folder}", *notes]))
-        options.emit(f"Verdict: {verdict.verdict}, exit code {EXIT_CODES[verdict.verdict]}")
-    return INTERRUPTED if result.outcome == "interrupted" else EXIT_CODES[verdict.verdict]
+        if enrolled is not None:
+            options.emit(f"Enrolment: {folder / qualification.ENROLMENT['html']}")
+        options.emit(f"Verdict: {said}, exit code {EXIT_CODES[said]}")
+    return INTERRUPTED if result.outcome == "interrupted" else EXIT_CODES[said]

@@ -41,6 +41,16 @@ def site_option(function: F) -> F:
     )(function)
 
 
+def baseline_option(function: F) -> F:
+    """Add `--baseline FILE`."""
+    return click.option(
+        "--baseline",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Hold the run against this baseline too; `effbench baseline RUN... -o FILE` makes one.",
+    )(function)
+
+
 def workloads_option(function: F) -> F:
     """Add `--workloads DIR`, searched before $EFFBENCH_PATH and the built-in suites."""
     return click.option(

@@ -7,7 +7,7 @@ import click
 from effbench import api
 from effbench.cli import options
 from effbench.model.record import USABLE
-from effbench.store import documents
+from effbench.store.runs import carry
 
 
 @click.command("replay")
@@ -23,7 +23,7 @@ def command(run: Path, folder: Path | None, policy: str, site: Path | None) -> i
     record = api.replay(source)
     target = source if folder is None else api.checked_folder(folder)
     if target != source:
-        documents.write(target / documents.JOURNAL, (source / documents.JOURNAL).read_bytes())
+        carry(source, target)
     if site is not None:
         api.keep_site(target, site)
     _, verdict = api.artefacts(target, record, rules, facts)

@@ -8,8 +8,11 @@ from click.core import ParameterSource
 from effbench import api
 from effbench.cli import options
 from effbench.model.error import InputError
-from effbench.model.grade import EXIT_CODES
+from effbench.model.grade import EXIT_CODES, Grade
+from effbench.model.record import Record
+from effbench.model.scorecard import Scorecard
 from effbench.store import documents
+from effbench.store.baselines import load_baseline
 
 # What grades a node for a network unless --policy names another.
 ENROLMENT_POLICY = "enrolment-2026"
@@ -29,6 +32,7 @@ ENROLMENT_POLICY = "enrolment-2026"
 @click.option("--lang", default="en", show_default=True, help="Language of the enrolment report: en, zh-Hant.")
 @options.policy_option
 @options.site_option
+@options.baseline_option
 def command(
     run: Path,
     form: str,
@@ -38,6 +42,7 @@ def command(
     lang: str,
     policy: str,
     site: Path | None,
+    baseline: Path | None,
 ) -> int:
     """Render RUN (a run folder, its record.json, or a scorecard.json).
 
@@ -47,11 +52,10 @@ def command(
     if reader is not None:
         if click.get_current_context().get_parameter_source("policy") is ParameterSource.DEFAULT:
             policy = ENROLMENT_POLICY
-        return _enrolment(run, form, file, claim, lang, policy, site)
+        return _enrolment(run, form, file, claim, lang, policy, site, baseline)
     if claim is not None or lang != "en":
         raise InputError("--claim and --lang belong to the enrolment report; add --for enrolment")
-    card, record = api.card_of(run, api.load_site(site) if site else None)
-    verdict = api.grade(card, api.load_policy(policy, options.search_path(None)))
+    card, record, verdict = _graded(run, policy, site, baseline)
     if form == "terminal" and file is None:
         from effbench.report import terminal
 
@@ -61,8 +65,23 @@ def command(
     return 0
 
 
+def _graded(run: Path, policy: str, site: Path | None, baseline: Path | None) -> tuple[Scorecard, Record | None, Grade]:
+    """The scorecard of the run, its record where there is one, and what the policy says of it."""
+    rules = api.load_policy(policy, options.search_path(None))
+    facts, held = api.load_site(site) if site else None, load_baseline(baseline) if baseline else None
+    card, record = api.card_of(run, facts, held)
+    return card, record, api.grade(card, rules)
+
+
 def _enrolment(
-    run: Path, form: str, file: Path | None, claim: str | None, lang: str, policy: str, site: Path | None
+    run: Path,
+    form: str,
+    file: Path | None,
+    claim: str | None,
+    lang: str,
+    policy: str,
+    site: Path | None,
+    baseline: Path | None,
 ) -> int:
     """Write the enrolment report and return the exit code of its verdict. Markdown stands in for a terminal."""
     from effbench.catalog.claim import read_claim
@@ -72,8 +91,7 @@ def _enrolment(
 
     load(lang)
     claimed = read_claim(claim) if claim is not None else None
-    card, record = api.card_of(run, api.load_site(site) if site else None)
-    verdict = api.grade(card, api.load_policy(policy, options.search_path(None)))
+    card, record, verdict = _graded(run, policy, site, baseline)
     document = enrolment(card, verdict, record, claimed)
     _deliver(render("markdown" if form == "terminal" else form, document, card, record, lang), file)
     return EXIT_CODES[document.verdict]

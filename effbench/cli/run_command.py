@@ -33,6 +33,7 @@ DEFAULT_SUITE = "node/quick"
 )
 @slurm_options.slurm_options
 @options.site_option
+@options.baseline_option
 @options.workloads_option
 @options.json_option
 def command(
@@ -47,6 +48,7 @@ def command(
     replay: Path | None,
     launcher: str | None,
     site: Path | None,
+    baseline: Path | None,
     workloads: Path | None,
     as_json: bool,
     **slurm: Any,
@@ -77,7 +79,7 @@ def command(
     todo = _joined(earlier, api.plan(asked, seen, device, only, placed.nodes), seen)
     allowed_s = api.budget(todo, budget)
     work = measured.job(
-        todo, seen, folder, allowed_s, placed.launcher, rules, site, recording=recording, done=_done(earlier)
+        todo, seen, folder, allowed_s, placed.launcher, rules, site, recording, _done(earlier), baseline
     )
     return measured.present(measured.measured(work), work.folder, as_json)
 

@@ -6,6 +6,7 @@ import click
 
 from effbench import api
 from effbench.cli import options
+from effbench.store.runs import scored
 
 
 @click.command("score")
@@ -31,5 +32,6 @@ def command(run: Path, subject: str, policy: str, site: Path | None, as_json: bo
 
         card, verdict = api.cluster_artefacts(run, api.load_policy(policy, options.search_path(None)))
         return cluster_files.show(run, card, verdict, as_json)
-    options.emit(api.encode(api.score(api.record_of(run), api.load_site(site) if site else api.site_of(run))))
+    folder = run if run.is_dir() else run.parent
+    options.emit(api.encode(scored(api.record_of(run), folder, api.load_site(site) if site else None)))
     return 0

@@ -90,7 +90,7 @@ def submitted(where: Placed, suite: str, extra: Sequence[Path], rules: Policy) -
     if given["resume"] or given["fake"] or given["replay"]:
         raise click.UsageError("--resume, --fake and --replay are for a run here, not for one that Slurm starts.")
     name = api.load_suite(suite, extra).name
-    passed = ("device", "policy", "budget", "only", "site", "workloads")
+    passed = ("device", "policy", "budget", "only", "site", "baseline", "workloads")
     called = words(suite, {f"--{option}": given[option] for option in passed})
     signal.signal(signal.SIGHUP, signal.default_int_handler)  # a lost terminal is Ctrl-C: the jobs are cancelled
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

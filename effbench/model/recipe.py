@@ -17,7 +17,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
     `budget_s` (s, start to report, per device measured by itself) replaces the suite's own for a device class.
     `launcher` starts the ranks of teams; absent, it is chosen as `effbench run` does. `on_undecided`: `more_rounds`
-    measures what is undecided again while the budget lasts, `stop` leaves the verdict undecided at once.
+    measures what is undecided again while the budget lasts, `stop` leaves the verdict undecided at once. `baseline` is
+    a file beside the recipe to hold the run against; `report` names a report for a reader to write too.
     """
 
     schema: Literal["effbench.recipe/1"]
@@ -28,6 +29,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     launcher: Literal["inline", "torchrun", "slurm"] | None = None
     budget_s: dict[DeviceClass, float] = {}
     on_undecided: Literal["more_rounds", "stop"] = "more_rounds"
+    baseline: str | None = None
+    report: Literal["enrolment"] | None = None
 
     def __post_init__(self) -> None:
         for name, seconds in self.budget_s.items():

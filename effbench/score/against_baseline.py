@@ -14,6 +14,8 @@ from effbench.model.baseline import Baseline, BaselineRow
 from effbench.model.digest import short
 from effbench.model.error import InputError
 from effbench.model.finding import Finding
+from effbench.model.inventory import Accelerator
+from effbench.model.plan import Plan
 from effbench.model.quantity import Ceiling, Interval, Quantity
 from effbench.model.record import Record
 from effbench.model.scorecard import Metric, Scorecard
@@ -24,7 +26,7 @@ from effbench.stats.center import RUNS_FOR_SPREAD, Center, share_of
 from effbench.stats.compare import Side
 from effbench.stats.outlying import SIGMA_PER_MAD
 
-__all__ = ["ANCHOR_MIN", "against_baseline", "shared", "untrusted"]
+__all__ = ["ANCHOR_MIN", "against_baseline", "check_plan", "shared", "untrusted"]
 
 # Runs below this share of the reference are no picture of a healthy node. A GPU's is the least grade that passes (C of
 # INTERFACES section 8); a CPU's is lower, because neighbours share its memory and references are typical shares.
@@ -109,11 +111,30 @@ def _lent(baseline: Baseline) -> str:
 def _check(card: Scorecard, record: Record, baseline: Baseline) -> None:
     if record.digest in baseline.runs:
         raise InputError("this run is one of those that the baseline was made of; a run says nothing about itself")
-    if card.device_class != baseline.device_class:
-        raise InputError(f"the run is of a {card.device_class}, the baseline of {baseline.device_class} runs")
-    if record.simulated != baseline.simulated:
+    _same_sort(card.device_class, record.simulated, baseline)
+
+
+def check_plan(plan: Plan, accelerators: Sequence[Accelerator], baseline: Baseline) -> None:
+    """Refuse before anything is measured a baseline that a run of `plan` could not be held against.
+
+    Raises:
+        InputError: it is of another device class, only one of both is simulated, or no figure of it comes from a trial
+            of the plan.
+    """
+    mine = [a for a in accelerators if a.key in plan.devices]
+    for kind in {a.kind for a in mine}:
+        _same_sort(kind, any(a.simulated for a in mine), baseline)
+    planned = {trial.trial_key for trial in plan.trials if trial.skipped is None}
+    if not any(planned.issuperset(row.trial_keys) for row in baseline.rows):
+        raise InputError("no figure of the baseline comes from a trial of this plan; make it of runs of the same suite")
+
+
+def _same_sort(kind: DeviceClass, simulated: bool, baseline: Baseline) -> None:
+    if kind != baseline.device_class:
+        raise InputError(f"the run is of a {kind}, the baseline of {baseline.device_class} runs")
+    if simulated != baseline.simulated:
         sorts = {True: "simulated", False: "measured"}
-        raise InputError(f"the run is {sorts[record.simulated]}, the baseline's are {sorts[baseline.simulated]}")
+        raise InputError(f"the run is {sorts[simulated]}, the baseline's are {sorts[baseline.simulated]}")
 
 
 def shared(key: str) -> bool:
