@@ -279,12 +279,12 @@ def redacted(source: Path, target: Path, salt: bytes, words: Sequence[str]) -> R
     return replay(target)
 
 
-def diagnose(environment: Mapping[str, str], fake: str | None = None) -> tuple[Inventory, list[Finding]]:
-    """Look at the node and watch it for two seconds; return it and what would disturb a measurement."""
+def diagnose(environment: Mapping[str, str], fake: str | None = None) -> tuple[Inventory, list[Sensor], list[Finding]]:
+    """Look at the node and watch it for two seconds; return it, its power sensors, what would disturb a measurement."""
     children = engine.environment_for_children(environment)
     site = survey(children, fake)
-    telemetry, absent = watch_for(site.inventory.accelerators, children, doctor.WATCH_S)
-    return site.inventory, [*site.findings, *doctor.examine(site.inventory, telemetry, absent)]
+    seen = watch_for(site.inventory.accelerators, children, doctor.WATCH_S)
+    return site.inventory, seen.sensors, [*site.findings, *doctor.examine(site.inventory, seen)]
 
 
 def recording(path: Path) -> Recording:

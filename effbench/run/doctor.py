@@ -1,38 +1,44 @@
 """What would disturb a measurement on this node: pure rules over the inventory and two seconds of telemetry."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from effbench.device.disturb import judge
-from effbench.model.event import Telemetry
+from effbench.model.energy import Sensor
 from effbench.model.finding import Finding, Severity
 from effbench.model.inventory import Accelerator, Inventory
+from effbench.run.watch import Watched
 
 WATCH_S = 2.0
 MEMORY_SHORT = 0.25  # standard fills a quarter of what is available; less than that free is worth a word
 
 
-def examine(
-    inventory: Inventory, telemetry: Sequence[Telemetry], absent: Mapping[str, Mapping[str, str]]
-) -> list[Finding]:
-    """Return what was found, worst first.
-
-    Args:
-        inventory: the node.
-        telemetry: readings of an otherwise idle node, a few seconds of them.
-        absent: per device, each quantity that cannot be read and why.
-    """
+def examine(inventory: Inventory, seen: Watched) -> list[Finding]:
+    """Return what was found, worst first, of a node and a few seconds of watching it while it is otherwise idle."""
     findings: list[Finding] = []
     for accelerator in inventory.accelerators:
         rules = _gpu if accelerator.kind == "gpu" else _cpu
         findings += rules(accelerator)
-        mine = [t for t in telemetry if t.device == accelerator.key]
+        mine = [t for t in seen.telemetry if t.device == accelerator.key]
         findings += [_on(f, accelerator.key) for f in judge(accelerator.kind, mine).findings]
-        for quantity, why in absent.get(accelerator.key, {}).items():
-            text = f"{quantity} cannot be read: {why}"
-            findings.append(Finding("sensor-absent", "info", text, device=accelerator.key))
+        cards = [card for card in seen.sensors if card.device == accelerator.key]
+        told = {"power_w", *(card.reading for card in cards)} if cards else set()
+        unread = seen.absent.get(accelerator.key, {}).items()
+        texts = [f"{name} cannot be read: {why}" for name, why in unread if name not in told]
+        texts += _powerless(cards)
+        findings += [Finding("sensor-absent", "info", text, device=accelerator.key) for text in texts]
     findings += _host(inventory)
     rank: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
     return sorted(findings, key=lambda f: rank[f.severity])
+
+
+def _powerless(cards: Sequence[Sensor]) -> Iterator[str]:
+    """Say which power sensors cannot be read, why, and what to do; those of one reason together."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for card in cards:
+        if card.absent:
+            grouped.setdefault((card.absent, card.remedy), []).append(card.key)
+    for (why, remedy), keys in grouped.items():
+        yield f"{', '.join(keys)} cannot be read: {why}" + (f". To do: {remedy}" if remedy else "")
 
 
 def _on(finding: Finding, device: str) -> Finding:

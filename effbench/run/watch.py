@@ -179,16 +179,22 @@ def _config(accelerators: Sequence[Accelerator], spool: Path | None, recording: 
     return msgspec.json.encode(config)
 
 
-def watch_for(
-    accelerators: Sequence[Accelerator], environment: Mapping[str, str], seconds: float
-) -> tuple[list[Telemetry], dict[str, dict[str, str]]]:
-    """Watch devices for a while and return the readings, and what could not be read and why."""
+class Watched(msgspec.Struct, frozen=True):
+    """What a while of watching gave: readings, per device what could not be read and why, the power sensors' cards."""
+
+    telemetry: list[Telemetry]
+    absent: dict[str, dict[str, str]]
+    sensors: list[Sensor]
+
+
+def watch_for(accelerators: Sequence[Accelerator], environment: Mapping[str, str], seconds: float) -> Watched:
+    """Watch devices for a while."""
     watch = Watch(accelerators, environment)
     try:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             watch.pump()
             time.sleep(0.05)
-        return watch.collect(), watch.count().absent
+        return Watched(watch.collect(), watch.count().absent, watch.sensors())
     finally:
         watch.stop()
