@@ -5,10 +5,6 @@ the older name for the same bits is `nvmlClocksThrottleReason*`). A mask may hol
 tested with AND: comparing it for equality misses every combination.
 """
 
-from typing import Literal
-
-ReasonClass = Literal["power", "thermal", "hardware", "benign"]
-
 GPU_IDLE = 0x1
 APPLICATIONS_CLOCKS_SETTING = 0x2
 SW_POWER_CAP = 0x4
@@ -46,20 +42,8 @@ HARDWARE = HW_SLOWDOWN | HW_POWER_BRAKE_SLOWDOWN
 # Somebody's setting, or nothing to do: no sign of trouble.
 BENIGN = GPU_IDLE | APPLICATIONS_CLOCKS_SETTING | SYNC_BOOST | DISPLAY_CLOCK_SETTING
 
-_CLASSES: tuple[tuple[ReasonClass, int], ...] = (
-    ("hardware", HARDWARE),
-    ("thermal", THERMAL),
-    ("power", POWER),
-    ("benign", BENIGN),
-)
-
 
 def clock_reasons(mask: int) -> list[str]:
     """Name every bit set in `mask`, lowest first. A bit that NVIDIA added later reads `unknown_0x800`."""
     bits = (1 << position for position in range(mask.bit_length()))
     return [NAMES.get(bit, f"unknown_{bit:#x}") for bit in bits if mask & bit]
-
-
-def reason_classes(mask: int) -> list[ReasonClass]:
-    """List the classes that have a bit in `mask`, gravest first: hardware, thermal, power, benign."""
-    return [name for name, bits in _CLASSES if mask & bits]

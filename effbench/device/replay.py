@@ -125,9 +125,3 @@ def by_trial_and_round(events: Iterable[Event]) -> dict[tuple[str, int], Recorde
         elif isinstance(event, Noted) and current is not None and event.finding.trial == current.opened.trial:
             current.findings.append(event.finding)
     return trials
-
-
-def telemetry_of(events: Iterable[Event], device: str) -> list[Telemetry]:
-    """Take the readings of one device out of a journal, in time order."""
-    found = [event for event in events if isinstance(event, Telemetry) and event.device == device]
-    return sorted(found, key=lambda event: event.t_ns)

@@ -46,7 +46,7 @@ class Characterised(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
         edges, wave_s, poll_s: evidence: busy phases, length of the wave and median time between polls, s.
         update_s, window_s, coverage, lag_s: as in `Sensor`; `window_low_s` and `window_high_s` are the 95 % range. The
             lag is from the end of the averaging window to the moment at which the reading shows it.
-        granularity_j: smallest step of a counter, J. rise_w: how far the load lifted the power, W.
+        granularity_j: smallest step of a counter, J. rise_w: how far the load lifted the power, W. Both as it was read.
         residual: rms of what the moving mean does not explain, over the rise.
         contradictions: where the sensor does not do what was published of its class.
     """
@@ -137,7 +137,7 @@ def _series(
         value = line.sensors.get(card.reading, getattr(line, card.reading, None))
         if isinstance(value, float) and np.isfinite(value) and (card.unit == "J" or value > 0) and _later(t, times):
             times.append(t)
-            values.append(value * card.gain)
+            values.append(value)
     return times, values
 
 

@@ -1,4 +1,4 @@
-"""The interval of a step time: block bootstrap within rounds, spread between rounds, and what follows for rates.
+"""The interval of a step time: block bootstrap within rounds, spread between rounds, and ratios of two.
 
 INTERFACES: half-width^2 = (block bootstrap within rounds)^2 + (2 tau / sqrt(rounds))^2, about the median of round
 medians. tau, the relative standard deviation between rounds, is assumed below four rounds and estimated from then on.
@@ -51,11 +51,6 @@ class Estimate(msgspec.Struct, frozen=True):
     tau: float
     block_half: float
     tau_half: float
-
-    @property
-    def relative_half_width(self) -> float:
-        """What the stop rule looks at."""
-        return math.hypot(self.block_half, self.tau_half)
 
 
 class _Within(msgspec.Struct, frozen=True):
@@ -130,28 +125,6 @@ def spread_half(spread: float, n: int, df: int, level: float = 0.95) -> float:
     Biometrika 6, 1908), and by the median's loss against the mean (`median_inflation`).
     """
     return 2 * spread * student_quantile(level, df) / normal_quantile(0.95) * math.sqrt(median_inflation(n) / n)
-
-
-def rate_interval(work: float, time: Estimate) -> Span:
-    """Return (value, low, high) of `work` per second, in the unit of `work` over s. More time is less rate.
-
-    Raises:
-        ValueError: `work` is negative or not finite.
-    """
-    if not (math.isfinite(work) and work >= 0):
-        raise ValueError(f"work is finite and not negative, not {work}")
-    return work / time.center, work / time.high, work / time.low
-
-
-def time_interval(time: Estimate, factor: float = 1.0) -> Span:
-    """Return (value, low, high) of the time itself times an exact `factor` above zero, seconds times its unit.
-
-    Raises:
-        ValueError: `factor` is not above zero.
-    """
-    if not (math.isfinite(factor) and factor > 0):
-        raise ValueError(f"factor is finite and above zero, not {factor}")
-    return time.center * factor, time.low * factor, time.high * factor
 
 
 def ratio_interval(numerator: Span, denominator: Span) -> Span:

@@ -189,9 +189,3 @@ def test_samples_are_grouped_by_trial_and_round():
     assert [s.t_ns for s in trials["a", 1].samples] == [8]
     assert trials["a", 1].closed is None
     assert (trials["b", 1].samples, trials["b", 1].closed.status) == ([], "lost")
-
-
-def test_telemetry_is_taken_out_in_order():
-    events = [*reversed(recorded()), Sample(0, 0.1, 0.1)]
-    assert [t.power_w for t in replay.telemetry_of(events, "gpu0")] == [100, 101, 102, 103, 104]
-    assert replay.telemetry_of(events, "cpu") == []
