@@ -1,5 +1,6 @@
 """Quantiles: of samples (median, quantile, mad) and of the normal and Student distributions."""
 
+import functools
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -61,6 +62,7 @@ def mad(xs: Samples) -> float:
     return float(np.median(np.abs(array - np.median(array))))
 
 
+@functools.lru_cache(maxsize=1024)
 def normal_quantile(level: float) -> float:
     """Return z such that a standard normal lies within +-z with probability `level` (0.95 gives 1.96).
 
@@ -70,6 +72,7 @@ def normal_quantile(level: float) -> float:
     return NormalDist().inv_cdf((1 + _checked_level(level)) / 2)
 
 
+@functools.lru_cache(maxsize=1024)
 def student_quantile(level: float, df: int) -> float:
     """Return t such that a Student variable with `df` degrees of freedom lies within +-t with probability `level`.
 
