@@ -215,21 +215,10 @@ def pair_view(
     copies = any(name.startswith("copy") for name in measurement.facts)
     noun = "GPU" if copies else "rank"
     cells, usual, median = _cells(matrix, per_node, ways or {})
-    slowest = min(cells, key=lambda cell: cell.ratio)
     incomplete = measurement.texts.get("incomplete", "")
     # A kernel holds all copies against each other; with the ways known, the score has held like against like.
     named = Named() if incomplete else _named(measurement, stragglers, not (copies and ways))
-    said = named.said
-    if incomplete:
-        said = [f"Incomplete, so no pair is named: {format.sentence(incomplete)}"]
-    elif not said:
-        figure = f"{format.quantity(slowest.value, 'byte/s')}, {format.percent(slowest.ratio, 2)} of the upper quartile"
-        name = f"{noun}s {slowest.first} and {slowest.second}{f' ({slowest.way})' if slowest.way else ''}"
-        said = [
-            f"No pair stands out; the slowest is {name}: {figure}."
-            if len(cells) > 1
-            else f"One pair, {name}: {format.quantity(slowest.value, 'byte/s')}."
-        ]
+    said = f"Incomplete, so no pair is named: {format.sentence(incomplete)}" if incomplete else " ".join(named.said)
     pairs = {pair for a, b in named.pairs for pair in ((a, b), (b, a))}
     slow = sorted((cell for cell in cells if (cell.first, cell.second) in pairs), key=lambda cell: cell.ratio)
     return PairView(
@@ -240,7 +229,7 @@ def pair_view(
         cells=cells,
         usual=usual,
         median=median,
-        said=" ".join(said),
+        said=said or _calm(cells, noun),
         tone="open" if incomplete or named.said else "none",
         marked=[(cell.first, cell.second) for cell in slow],
         suspects=named.ends,
@@ -250,6 +239,17 @@ def pair_view(
         ],
         devices=[_joined(device) for device in devices],
     )
+
+
+def _calm(cells: list[PairCell], noun: str) -> str:
+    """Say what is slowest for its kind where nobody stands out."""
+    slowest = min(cells, key=lambda cell: cell.ratio)
+    name = f"{noun}s {slowest.first} and {slowest.second}{f' ({slowest.way})' if slowest.way else ''}"
+    figure = format.quantity(slowest.value, "byte/s")
+    if len(cells) == 1:
+        return f"One pair, {name}: {figure}."
+    share = format.percent(slowest.ratio, 2)
+    return f"No pair stands out; the slowest is {name}: {figure}, {share} of the upper quartile."
 
 
 def _copied(measurement: Measurement) -> str:
