@@ -86,7 +86,7 @@ def reference(part: Part, accelerator: Accelerator, metric_key: str, protocol: s
     share stands for itself in unit 1, to be held against the fraction at the held clock. Shares and assumed values
     are `provisional`. A share whose peak the part lacks gives None.
     """
-    fitting = [row for row in references() if _applies(row, part, accelerator, metric_key, protocol)]
+    fitting = [row for row in _about(metric_key, protocol) if _applies(row, part, accelerator)]
     for row in sorted(fitting, key=_looseness):
         ceiling = _ceiling(row, part, accelerator, metric_key)
         if ceiling is not None:
@@ -109,9 +109,12 @@ def _spread(kind: Kind) -> Spread:
     return next(row for row in _file().spreads if row.kind == kind)
 
 
-def _applies(row: ReferenceRow, part: Part, accelerator: Accelerator, key: str, protocol: str) -> bool:
-    if row.protocol != protocol or not _same_key(row.metric, key):
-        return False
+@functools.lru_cache(maxsize=4096)  # every figure of every device of every node asks
+def _about(key: str, protocol: str) -> tuple[ReferenceRow, ...]:
+    return tuple(row for row in references() if row.protocol == protocol and _same_key(row.metric, key))
+
+
+def _applies(row: ReferenceRow, part: Part, accelerator: Accelerator) -> bool:
     if row.parts and part.id not in row.parts:
         return False
     if row.any is not None and not _in_class(row.any, part, accelerator):
@@ -122,7 +125,6 @@ def _applies(row: ReferenceRow, part: Part, accelerator: Accelerator, key: str, 
     return row.virtual is None or (cpu is not None and cpu.virtual == row.virtual)
 
 
-@functools.lru_cache(maxsize=1 << 16)  # every figure of every device asks it of every row
 def _same_key(pattern: str, key: str) -> bool:
     wanted, given = pattern.split("."), key.split(".")
     return len(wanted) == len(given) and all(w in ("*", g) for w, g in zip(wanted, given, strict=True))

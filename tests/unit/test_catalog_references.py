@@ -97,6 +97,7 @@ def test_the_most_particular_row_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         _row(parts=["cpu-zen4"], value="40 GB/s", cores=64),
     ]
     monkeypatch.setattr(module, "references", lambda: rows)
+    monkeypatch.setattr(module, "_about", module._about.__wrapped__)
     key = "memory.stream.triad.bandwidth"
     found = reference(ZEN4, CPU, key, "sustained")
     assert found is not None and found.value == 30e9 and not found.provisional
