@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -153,6 +154,24 @@ def test_show_prints_anything_by_name_or_file(copied: Path, name: str) -> None:
     done = call("show", place if place.exists() else name)
     assert done.code == 0, done.said
     assert done.document.get("schema") == SHOWN[name]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "holds until 2099-01-01"),
+        ({"rerate_on": ["driver"], "rated_for": {"driver": "1"}}, "or the next change of driver"),
+        ({"rated_until": "2026-01-01"}, "holds no longer: the rating held until 2026-01-01"),
+        ({"verdict": "fail"}, ""),
+    ],
+)
+def test_show_says_until_when_a_rating_holds(copied: Path, changes: dict[str, Any], words: str) -> None:
+    file = copied / "grade.json"
+    passed = {"verdict": "pass", "decided_at": "2026-01-01T00:00:00+00:00", "rated_until": "2099-01-01"}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **passed, **changes}))
+    done = call("show", file)
+    assert (done.code, done.document["verdict"]) == (0, changes.get("verdict", "pass"))
+    assert words in done.err and bool(done.err) == bool(words)
 
 
 def test_a_damaged_record_is_shown_and_compared_by_its_journal(copied: Path, finished: Path) -> None:
