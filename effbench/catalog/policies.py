@@ -19,6 +19,8 @@ __all__ = ["SCHEMA", "digest", "examine", "load_policy"]
 SCHEMA = "effbench.policy/1"
 
 # What grades rest on: what healthy parts reach, or what earlier runs did. The second never stands without the first.
+# No date lies further ahead than this many days (2,700 years), and sums of weights stay what they are.
+NUMBER_MAX = 1_000_000
 ABSOLUTE, RELATIVE = ".fraction_of_reference", ".fraction_of_baseline"
 
 
@@ -125,8 +127,8 @@ def _dates(value: dict[str, Any]) -> Iterator[Mistake]:
             yield Mistake(("coverage_min",), f"{coverage}: coverage is a fraction from 0 to 1")
     for name in ("rated_for_days", "version"):
         number = value.get(name)
-        if isinstance(number, int) and not isinstance(number, bool) and number < 1:
-            yield Mistake((name,), f"{name} must be at least 1")
+        if isinstance(number, int) and not isinstance(number, bool) and not 1 <= number <= NUMBER_MAX:
+            yield Mistake((name,), f"{name} must be at least 1 and at most {NUMBER_MAX}")
 
 
 def _section(section: Any, where: Where) -> Iterator[Mistake]:
@@ -206,8 +208,12 @@ def _rule(rule: dict[str, Any], domain: Any, where: Where) -> Iterator[Mistake]:
 
 def _weight(mapping: dict[str, Any], where: Where) -> Iterator[Mistake]:
     weight = mapping.get("weight")
-    if isinstance(weight, int | float) and not isinstance(weight, bool) and weight <= 0:
+    if not isinstance(weight, int | float) or isinstance(weight, bool):
+        return
+    if weight <= 0:
         yield Mistake((*where, "weight"), "a weight must be above zero; leave the metric out instead")
+    elif not 1 / NUMBER_MAX <= weight <= NUMBER_MAX:
+        yield Mistake((*where, "weight"), f"{weight:g}: a weight is from {1 / NUMBER_MAX:g} to {NUMBER_MAX}")
 
 
 def _unknown(key: str, where: Where) -> Mistake:

@@ -124,6 +124,6 @@ def _summary(
 def _until(card: Scorecard, policy: Policy) -> str | None:
     try:
         start = date.fromisoformat((card.ended_at or card.started_at)[:10])
-    except ValueError:
+        return (start + timedelta(days=policy.rated_for_days)).isoformat()
+    except (ValueError, OverflowError):  # no date, or one near the last of all: without an end no rating holds
         return None
-    return (start + timedelta(days=policy.rated_for_days)).isoformat()

@@ -113,7 +113,7 @@ _CUTS = st.builds(Cut, _SHARES, _LENGTHS, st.sampled_from([b"", *WORDS]) | st.bi
 _VALUES = st.sampled_from(ODD) | st.integers() | st.floats() | st.text(max_size=6)
 _PLACES = st.integers(0, 4000)
 _COUNTS = st.sampled_from([1, 1, 2, 5])
-_HOWS = st.sampled_from(["put", "put", "drop", "double", "copy", "name"])
+_HOWS = st.sampled_from(["put", "like", "like", "drop", "double", "copy", "name"])
 _CHANGES = st.builds(Change, _PLACES, _HOWS, _VALUES, _PLACES)
 
 
@@ -146,6 +146,9 @@ def _changed(tree: Any, change: Change) -> Any:
     holder, key = places[change.at % len(places)]
     if change.how == "put":
         holder[key] = change.value
+    elif change.how == "like":
+        kin = [odd for odd in ODD if type(odd) is type(holder[key])]
+        holder[key] = kin[change.other % len(kin)] if kin else change.value
     elif change.how == "copy":
         other, name = places[change.other % len(places)]
         holder[key] = json.loads(json.dumps(other[name]))

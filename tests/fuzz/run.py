@@ -58,15 +58,16 @@ def once(target: Target, path: Path, text: bytes, tally: Tally) -> None:
         tally.longest_s = max(tally.longest_s, time.process_time() - began)
 
 
-def hunt(target: Target, path: Path, number: int, tally: Tally) -> None:
-    """Some hundreds of executions from one seed; a finding ends them, small, and the next seed goes on."""
+def hunt(target: Target, path: Path, number: int, tally: Tally, examples: int = EXAMPLES) -> None:
+    """So many executions from one seed; a finding ends them, small, and the next seed goes on."""
     last = b""
 
     @seed(number)
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=examples,
         database=None,
         deadline=None,
+        report_multiple_bugs=False,
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )

@@ -1,0 +1,69 @@
+"""What fuzzing broke a reader with, kept as it was found, made small; and that the fuzzing itself finds things.
+
+`python tests/fuzz/run.py` looks for more. Those it found in importers and policies before are in the tests of these.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from effbench import api, resources
+from effbench.catalog.policies import load_policy
+from effbench.grade.verdict import grade
+from effbench.model.error import CatalogError, InputError
+from effbench.model.scorecard import Scorecard
+from tests.fuzz.run import Tally, hunt
+from tests.fuzz.targets import Target
+
+NODE_2026 = resources.find("policies", "node-2026")
+RECORDING = sorted((Path(__file__).parents[1] / "recordings").glob("*/journal.jsonl.gz"))[0]
+
+
+@pytest.fixture(scope="module")
+def card() -> Scorecard:
+    """The recording's scorecard, which passes."""
+    return api.score(api.record_of(RECORDING))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("rated_for_days: 30", "rated_for_days: 3000000"),
+        ("rated_for_days: 30", f"rated_for_days: {2**53}"),
+        ("weight: 2\n", "weight: 1.0e+308\n"),
+        ("weight: 2\n", "weight: 5.0e-324\n"),
+    ],
+)
+def test_numbers_that_no_date_and_no_mean_can_hold(tmp_path: Path, old: str, new: str) -> None:
+    path, text = tmp_path / "p.yaml", NODE_2026.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(CatalogError, match=r"at most 1000000|a weight is from"):
+        load_policy(path)
+
+
+def test_a_rating_from_the_end_of_time_has_no_end(card: Scorecard) -> None:
+    late = msgspec.structs.replace(card, ended_at="9999-12-30T00:00:00Z")
+    verdict = grade(late, load_policy(NODE_2026))
+    assert verdict.verdict == "pass" and verdict.rated_until is None, "which no reader takes for one that holds"
+
+
+def unsound(path: Path) -> None:
+    """A reader with two mistakes and one refusal."""
+    text = path.read_bytes()
+    if b"NaN" in text:
+        raise KeyError("a")
+    if b"[" in text:
+        raise InputError("no lists here")
+    assert b"*a" not in text
+
+
+def test_the_fuzzing_finds_what_is_wrong_and_makes_it_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tally, target = Tally(), Target("unsound", [b"schema: x\n"], [{"a": [1, 2.5, "b"]}], unsound)
+    for number in range(5):
+        hunt(target, tmp_path / "file", number, tally, examples=60)
+    found: dict[str, Any] = {place.split(" in ")[0]: text for place, (text, _) in tally.findings.items()}
+    assert set(found) == {"KeyError", "AssertionError"} and all(len(text) < 60 for text in found.values())
+    assert tally.counts["refused"] and tally.counts["taken"] and "unsound: KeyError in" in capsys.readouterr().out
