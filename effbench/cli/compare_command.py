@@ -83,6 +83,8 @@ def _verdict(rows: Sequence[api.Compared], names: tuple[str, str]) -> str:
     counts = {name: sum(row.outcome == name for row in rows) for name in dict.fromkeys(row.outcome for row in rows)}
     resolutions = sorted(row.resolution for row in rows if row.resolution is not None)
     tail = ""
-    if resolutions:
+    if resolutions and {row.outcome for row in rows if row.resolution is not None} == {"undecided"}:
+        tail = f"; no change of less than {resolutions[0]:.0%} could have been told: give several runs per side"
+    elif resolutions:
         tail = f"; a change of {resolutions[len(resolutions) // 2]:.0%} is what these runs could tell from noise"
     return f"{names[1]} against {names[0]}: " + ", ".join(f"{n} {name}" for name, n in counts.items()) + tail

@@ -125,6 +125,16 @@ def test_sides_that_are_not_two_are_2(real: Record, tmp_path: Path, words: list[
     assert done.code == 2 and done.err
 
 
+def test_where_nothing_is_decided_the_least_change_that_could_be_told_is_named(real: Record, tmp_path: Path) -> None:
+    for name, factor in (("a", 1.0), ("b", 1.04)):
+        write(tmp_path / name, slowed(real, factor, name))
+    done = call("compare", tmp_path / "a", tmp_path / "b", "--json")
+    assert {row["outcome"] for row in done.document if "resolution" in row} == {"undecided"}
+    least = min(row["resolution"] for row in done.document if "resolution" in row)
+    told = call("compare", tmp_path / "a", tmp_path / "b").err
+    assert f"no change of less than {least:.0%} could have been told" in told
+
+
 def test_an_undecided_line_says_what_could_be_told(real: Record, tmp_path: Path) -> None:
     pair = [write(tmp_path / name, slowed(real, factor, name)) for name, factor in (("a", 1.0), ("b", 1.05))]
     done = call("compare", *pair)
