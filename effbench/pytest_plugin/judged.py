@@ -65,7 +65,8 @@ def verdict(found: Grade) -> Outcome:
     """Say what the verdict is, with everything that speaks against the run as a whole."""
     if found.verdict == "pass":
         return Outcome("passed", "pass")
-    return Outcome("failed", found.verdict, "\n".join([found.summary, *found.reasons]))
+    more = [reason for reason in found.reasons if reason not in found.summary]
+    return Outcome("failed", found.verdict, "\n".join([found.summary, *more]))
 
 
 _WORDS = {"pass": "passes", "fail": "fails", "not_rated": "is not rated", "undecided": "is undecided"}

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -297,3 +298,10 @@ def test_samples_of_rounds_that_did_not_end_well_are_left_out(tmp_path: Path, fi
     fewer = replay.samples_of(tmp_path)
     assert 0 < len(fewer[name]) < len(whole[name])
     assert {k: v for k, v in fewer.items() if k != name} == {k: v for k, v in whole.items() if k != name}
+
+
+def test_it_is_found_by_pytest_and_comes_with_the_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"]["pytest11"] == {"effbench": "effbench.pytest_plugin"}
+    needed = {line.partition(">")[0] for line in project["optional-dependencies"]["pytest"]}
+    assert needed == {"pytest", "pytest-benchmark"}
