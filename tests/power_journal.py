@@ -42,7 +42,7 @@ UTC_NS = 1_795_000_000 * S
 def plan(count: int = 1, rounds: int = 1, **more: Any) -> tuple[Plan, Inventory]:
     """The plan of all workloads on `count` devices; `more` changes the devices."""
     made = [
-        msgspec.structs.replace(a, simulated=False, torch_device=f"cuda:{i}", **more)
+        msgspec.structs.replace(a, **({"simulated": False, "torch_device": f"cuda:{i}"} | more))
         for i, a in enumerate(accelerators(f"nvidia-h200-sxm*{count}"))
     ]
     named: list[Accelerator] = [msgspec.structs.replace(a, part=match(a)[0]) for a in made]

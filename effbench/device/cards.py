@@ -7,7 +7,7 @@ import msgspec
 from effbench.model.energy import Scope, Sensor, SensorKind
 from effbench.model.event import Telemetry
 
-METER = "attach a wall meter's log with `effbench meter`"
+METER = "attach a wall meter's log: `effbench meter` for a run, `effbench energy --meter LOG` for a command"
 
 # (name, kind, scope, reading). Joules are counted, watts are read: the unit follows from the kind. A module's reading
 # holds a GPU, a CPU and their memory together and is never added to any of them.
