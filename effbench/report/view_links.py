@@ -12,6 +12,7 @@ from effbench.model.scaling import Straggler
 from effbench.model.scorecard import Metric, Scorecard
 from effbench.report import format, view_evidence
 from effbench.score import device_paths
+from effbench.score.stragglers import SLOW_PAIR
 
 OPS = {
     "all_reduce": "all-reduce",
@@ -237,7 +238,7 @@ def pair_view(
             (f"{cell.first} – {cell.second}", format.quantity(cell.value, "byte/s"), format.percent(cell.ratio, 2))
             for cell in slow[:SLOW_MAX]
         ],
-        devices=[_joined(device) for device in devices],
+        devices=[(device.key, *_joined(device, devices)) for device in devices],
     )
 
 
@@ -249,7 +250,8 @@ def _calm(cells: list[PairCell], noun: str) -> str:
     if len(cells) == 1:
         return f"One pair, {name}: {figure}."
     share = format.percent(slowest.ratio, 2)
-    return f"No pair stands out; the slowest is {name}: {figure}, {share} of the upper quartile."
+    lead = "No pair stands out" if slowest.ratio >= SLOW_PAIR else "Nobody is named"
+    return f"{lead}; the slowest is {name}: {figure}, {share} of the upper quartile."
 
 
 def _copied(measurement: Measurement) -> str:
@@ -258,11 +260,14 @@ def _copied(measurement: Measurement) -> str:
     return "Copies between devices, through the host" if staged else "Copies between devices"
 
 
-def _joined(device: Accelerator) -> tuple[str, str, str]:
-    """Write how one GPU is joined: its NVLinks, and its PCIe link with its NUMA node."""
+def _joined(device: Accelerator, devices: Sequence[Accelerator]) -> tuple[str, str]:
+    """Write how one GPU is joined: its NVLinks, with the other GPUs by name, and its PCIe link with its NUMA node."""
+    nvlink = view_evidence.nvlink(device)
+    for other in devices:
+        nvlink = nvlink.replace(other.pci_bus_id, other.key) if other.pci_bus_id else nvlink
     numa = "" if device.numa is None else f"NUMA {device.numa}"
     pcie = view_evidence.pcie(device)
-    return device.key, view_evidence.nvlink(device), ", ".join(part for part in (pcie and f"PCIe {pcie}", numa) if part)
+    return nvlink, ", ".join(part for part in (pcie and f"PCIe {pcie}", numa) if part)
 
 
 def pairs(record: Record | None, stragglers: list[Straggler]) -> list[PairView]:

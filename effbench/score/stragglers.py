@@ -118,11 +118,13 @@ def network_straggler(
     found = []
     for kind in sorted(set(kinds.values())):
         alike = [{p: v for p, v in one.items() if kinds[p] == kind} for one in rounds]
-        found += _of_a_kind([one for one in alike if len(one) > 1], measured, ranks)
+        found += _of_a_kind([one for one in alike if len(one) > 1], measured, ranks, kind[1])
     return found
 
 
-def _of_a_kind(rounds: Sequence[Mapping[tuple[int, int], float]], measured: Measurement, ranks: int) -> list[Straggler]:
+def _of_a_kind(
+    rounds: Sequence[Mapping[tuple[int, int], float]], measured: Measurement, ranks: int, way: str
+) -> list[Straggler]:
     times: Counter[tuple[int, int]] = Counter(pair for pairs in rounds for pair in _slow(pairs))
     slow = sorted(pair for pair, seen in times.items() if 2 * seen > len(rounds))
     if not slow:
@@ -135,7 +137,8 @@ def _of_a_kind(rounds: Sequence[Mapping[tuple[int, int], float]], measured: Meas
         return [_pair(pair, every[pair] / healthy, measured, ranks, (times[pair], len(rounds))) for pair in slow]
     factor = median([every[p] for p in slow]) / healthy
     who = "GPU" if _copies(measured) else "rank"
-    text = f"every pair with {who} {shared} has {factor:.0%} of the others' bandwidth: its link or node is slow"
+    over = f" {way}" if way else ""
+    text = f"every pair with {who} {shared}{over} has {factor:.0%} of the others' bandwidth: its link or node is slow"
     text += _disturbed(measured)
     seen = min(times[p] for p in slow)
     return [Straggler("network", [shared], ranks, factor, text, measured.trial, seen, len(rounds), measured.device)]

@@ -201,7 +201,7 @@ def test_the_slow_end_is_named_by_the_score_or_the_sweep_and_by_nobody_else() ->
     assert shown is not None and shown.suspects == [2] and len(shown.marked) == 3
     silent = view_links.pair_view(msgspec.structs.replace(measured, texts={}), [])
     assert silent is not None and silent.marked == [] and silent.suspects == []
-    assert silent.said.startswith("No pair stands out; the slowest is ranks ")
+    assert silent.said.startswith("Nobody is named; the slowest is ranks ")
     one = Straggler("network", [0, 2], 4, 0.2, "ranks 0 and 2 exchange at 20%", measured.trial)
     told = view_links.pair_view(measured, [one])
     assert told is not None and told.marked == [(0, 2)] and told.said == "Ranks 0 and 2 exchange at 20%."
@@ -242,6 +242,7 @@ def test_what_the_kernel_calls_a_copy_is_in_the_report_with_the_boards_topology(
         msgspec.structs.replace(
             case.record.inventory_before.accelerators[0],
             key=f"gpu{i}",
+            pci_bus_id=f"0000:{i:02x}:00.0",
             numa=i // 2,
             pcie=Pcie(5, 16, 5, 16),
             nvlink=NvLinks(18, 18, switched=18) if i < 2 else None,
@@ -271,9 +272,12 @@ def test_what_the_kernel_calls_a_copy_is_in_the_report_with_the_boards_topology(
         "between NUMA nodes",
     }
     assert shown.devices[0] == ("gpu0", "18 up: 18 to a switch", "PCIe gen 5 x16, NUMA 0")
+    bridged = msgspec.structs.replace(gpus[3], nvlink=NvLinks(4, 3, peers={gpus[2].pci_bus_id: 3}))
+    also = view_links.pair_view(measured, [], devices=[*gpus[:3], bridged])
+    assert also is not None and also.devices[3][1] == "3 of 4 up: 3 to gpu2"
     assert shown.devices[3] == ("gpu3", "", "PCIe gen 5 x16, NUMA 1")
     page = _section(Case(case.card, case.grade, record), "scaling")
-    assert "18 up: 18 to a switch" in page and "between NUMA nodes" in page
+    assert "NVLink 18 up: 18 to a switch; PCIe gen 5 x16, NUMA 0" in page and "between NUMA nodes" in page
     assert "GPU 0 to GPU 1" in html.render(case.card, case.grade, record).decode()
     assert "| gpu3 | – | PCIe gen 5 x16, NUMA 1 |" in markdown.render(case.card, case.grade, record).decode()
 

@@ -209,7 +209,7 @@ def test_copies_are_held_against_copies_over_the_same_way() -> None:
     bad = {pair: share * (0.5 if 2 in pair else 1.0) for pair, share in like.items()}
     assert stragglers(copied(like, switched)) == []
     assert [(one.ranks, one.text.split(" has")[0]) for one in stragglers(copied(bad, switched))] == [
-        ([2], "every pair with GPU 2")
+        ([2], "every pair with GPU 2 by 18 NVLinks through a switch")
     ]
 
 
