@@ -108,7 +108,10 @@ def _summary(
     if verdict == "pass":
         unrated = [d.name for d in domains if d.outcome == "not_rated"]
         tail = f"; not rated: {', '.join(unrated)}" if unrated else ""
-        return f"Every required figure meets the policy at its pessimistic end; grade {letter}{tail}."
+        below = [r.metric for d in domains if d.required for r in d.reasons if r.outcome != "pass"]
+        what = f"domain meets the policy at its pessimistic end, but not by itself {', '.join(below)}"
+        what = what if below else "figure meets the policy at its pessimistic end"
+        return f"Every required {what}; grade {letter}{tail}."
     culprits = [*gates, *(r for d in domains if d.required for r in d.reasons)]
     named = [r.text for r in culprits if r.outcome == verdict]
     broken = [d for d in domains if d.required and d.outcome == verdict]

@@ -114,7 +114,7 @@ def build(document: Enrolment, card: Scorecard, record: Record | None, tag: str)
         verdict=document.verdict,
         word=verdict.word,
         tone=words.OUTCOMES[document.verdict][2],
-        sentence=m.text["accept_warned"] if _warned(document) else verdict.sentence,
+        sentence=m.text[accepted] if (accepted := _accepted(document)) else verdict.sentence,
         letter=letter,
         letter_tone=words.grade_tone(letter),
         simulated=document.simulated,
@@ -138,10 +138,13 @@ def build(document: Enrolment, card: Scorecard, record: Record | None, tag: str)
     )
 
 
-def _warned(document: Enrolment) -> bool:
-    """Whether an acceptance comes with warnings about the claim."""
+def _accepted(document: Enrolment) -> str:
+    """The message for an acceptance with a word to it: warnings of the claim, or figures that a domain carries."""
+    if document.verdict != "pass":
+        return ""
     checks = document.claim.checks if document.claim else []
-    return document.verdict == "pass" and any(check.outcome == "warn" for check in checks)
+    carried = any(r.outcome != "pass" for d in document.grade.domains if d.required for r in d.reasons)
+    return "accept_carried" if carried else "accept_warned" if any(c.outcome == "warn" for c in checks) else ""
 
 
 def _hardware(document: Enrolment, m: Messages) -> str:

@@ -285,6 +285,17 @@ def test_an_acceptance_with_a_warning_says_so() -> None:
     assert [check.title for check in page.failed if BF16.split(".")[2] in check.title]
 
 
+def test_an_acceptance_that_a_domain_carries_does_not_say_that_every_check_is_met() -> None:
+    case = gpu_node(simulated=False)
+    document = decided(case, None)
+    first, *rest = document.grade.domains
+    reason = msgspec.structs.replace(first.reasons[0], outcome="undecided")
+    domains = [msgspec.structs.replace(first, reasons=[reason, *first.reasons[1:]]), *rest]
+    carried = msgspec.structs.replace(document, grade=msgspec.structs.replace(document.grade, domains=domains))
+    said = [enrolment_view.build(x, case.card, case.record, "en").sentence for x in (document, carried)]
+    assert said == [load("en").verdicts["pass"].sentence, load("en").text["accept_carried"]]
+
+
 def test_hostile_names_stay_text() -> None:
     case = hostile_node()
     page = render("html", decided(case, two()), case.card, case.record).decode()

@@ -77,6 +77,13 @@ def test_a_good_node_passes_with_the_grade_of_its_pessimistic_end() -> None:
     assert below.grade == "B", "0.925 - 0.01 is below the 0.92 of an A"
 
 
+def test_a_figure_that_its_domain_carries_is_named() -> None:
+    rules = Section(SECTION.gates, [DomainRule("compute", [MetricRule([COMPUTE]), MetricRule([MEMORY])])])
+    verdict = grade(card(share(COMPUTE, 0.65), share(MEMORY, 0.99)), msgspec.structs.replace(POLICY, cpu=rules))
+    assert verdict.verdict == "pass"
+    assert f"but not by itself {COMPUTE};" in verdict.summary and "Every required figure" not in verdict.summary
+
+
 def test_a_missing_required_metric_is_not_rated_and_says_which() -> None:
     verdict = grade(card(share(COMPUTE, 0.99)), POLICY)
     assert verdict.verdict == "not_rated"
