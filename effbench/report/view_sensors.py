@@ -28,6 +28,8 @@ COMPONENTS = {
     "calibration": "calibration",
 }
 
+NEGLIGIBLE = 1e-4
+
 
 class SensorView(msgspec.Struct, frozen=True):
     """One sensor card. Absent ones have a reason and a remedy and nothing else."""
@@ -214,6 +216,11 @@ def ledgers(record: Record) -> list[LedgerView]:
     return sorted(views, key=lambda view: ("invalid", "suspect", "valid", "absent").index(view.word))
 
 
+def _half_width(half: float) -> str:
+    """Write a relative half-width; what is far below any other part is not written out to its last digit."""
+    return format.percent(half, 2) if half >= NEGLIGIBLE else f"less than {format.percent(NEGLIGIBLE, 1)}"
+
+
 def budgets(record: Record) -> list[BudgetView]:
     """Write the uncertainty budget of every figure, with each component's part of the variance."""
     views = []
@@ -224,7 +231,7 @@ def budgets(record: Record) -> list[BudgetView]:
         whole = sum(half**2 for half in energy.components.values())
         order = [*COMPONENTS, *sorted(set(energy.components) - set(COMPONENTS))]
         parts = [
-            BudgetPart(name, COMPONENTS.get(name, name), format.percent(half, 2), half**2 / whole if whole else 0.0)
+            BudgetPart(name, COMPONENTS.get(name, name), _half_width(half), half**2 / whole if whole else 0.0)
             for name in order
             if (half := energy.components.get(name)) is not None
         ]

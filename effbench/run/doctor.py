@@ -52,10 +52,6 @@ def _gpu(gpu: Accelerator) -> Iterator[Finding]:
     if gpu.persistence is False:
         text = f"persistence mode of {gpu.key} is off: each context start initialises the device anew"
         yield Finding("persistence-off", "warning", text, device=gpu.key)
-    limit, default = gpu.power_limit_w, gpu.power_limit_default_w
-    if limit is not None and default is not None and limit < default:
-        text = f"{gpu.key} is limited to {limit:.0f} W, {default - limit:.0f} W below its default"
-        yield Finding("power-limit-low", "warning", text, device=gpu.key)
     if gpu.mig:
         text = f"MIG is enabled on {gpu.key}: a slice is never held against the whole part"
         yield Finding("mig-enabled", "warning", text, device=gpu.key)
@@ -88,6 +84,14 @@ def cores_kept_from(accelerator: Accelerator) -> Iterator[Finding]:
     if len(cpu.affinity) < cpu.threads_logical:
         text = f"an affinity mask leaves {len(cpu.affinity)} of the {cpu.threads_logical} logical CPUs that are online"
         yield Finding("cpu-affinity", "warning", text, device=accelerator.key)
+
+
+def power_kept_from(accelerator: Accelerator) -> Iterator[Finding]:
+    """Name an enforced power limit below the part's default: it is part of the node, which is rated under it."""
+    limit, default = accelerator.power_limit_w, accelerator.power_limit_default_w
+    if limit is not None and default is not None and limit < default:
+        text = f"{accelerator.key} is limited to {limit:.0f} W, {default - limit:.0f} W below its default"
+        yield Finding("power-limit-low", "warning", text, device=accelerator.key)
 
 
 def _host(inventory: Inventory) -> Iterator[Finding]:

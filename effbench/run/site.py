@@ -12,7 +12,7 @@ from effbench.model.finding import Finding
 from effbench.model.inventory import Accelerator, Inventory
 from effbench.model.record import Record
 from effbench.run.child import ask
-from effbench.run.doctor import cores_kept_from
+from effbench.run.doctor import cores_kept_from, power_kept_from
 
 INSPECT_DEADLINE_S, PROBE_DEADLINE_S = 30.0, 120.0
 
@@ -47,7 +47,7 @@ def survey(environment: Mapping[str, str], fake: str | None = None, devices: str
     named = []
     for accelerator in accelerators:
         part, noticed = match(accelerator)
-        findings += [*noticed, *cores_kept_from(accelerator)]
+        findings += [*noticed, *cores_kept_from(accelerator), *power_kept_from(accelerator)]
         named.append(msgspec.structs.replace(accelerator, part=part))
     return Site(msgspec.structs.replace(inventory, accelerators=named), findings)
 
