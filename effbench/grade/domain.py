@@ -97,8 +97,9 @@ def _chosen(rule: MetricRule, metrics: Sequence[Metric], planned: Collection[str
 def _lost(key: str, metrics: Sequence[Metric], planned: Collection[str]) -> bool:
     """Whether the run set out to take the figure behind `key`, and some device has none that can be used."""
     stem = key.rpartition(".")[0]
-    mine = [m for m in metrics if m.device is None and m.status in USABLE and m.key.rpartition(".")[0] == stem]
-    return stem in planned and not mine
+    if stem not in planned:
+        return False
+    return not any(m.device is None and m.key.rpartition(".")[0] == stem and m.status in USABLE for m in metrics)
 
 
 def _missing(rule: MetricRule, metrics: Sequence[Metric], planned: Collection[str]) -> Reason:

@@ -18,7 +18,8 @@ def finite(owner: str, **numbers: float | None) -> None:
             raise ValueError(f"{owner}.{name} is {number}; a figure that is not finite is absent, never stored")
 
 
-class Quantity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+# gc=False below: these hold no containers, so they are in no cycle, and the collector need not look at millions of them.
+class Quantity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """A value in an SI base unit."""
 
     value: float
@@ -29,7 +30,7 @@ class Quantity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             finite("Quantity", value=self.value)
 
 
-class Interval(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Interval(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """The range that holds the true value with probability `level`, and how it was made.
 
     `method` names the components: `block+tau` when the spread between rounds was estimated from this run,
@@ -56,7 +57,7 @@ class Interval(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         return (self.high - self.low) / 2
 
 
-class Ceiling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Ceiling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """What a value is held against, where that figure comes from, and whether it may carry a grade.
 
     `confidence` is the catalogue's (`high`, `medium`, `low`); a low one is shown and never graded.
