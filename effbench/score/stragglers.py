@@ -130,7 +130,10 @@ def _of_a_kind(
     if not slow:
         return []
     every = {p: median([one[p] for one in rounds if p in one]) for p in sorted({p for one in rounds for p in one})}
-    healthy = median([v for pair, v in every.items() if pair not in slow])
+    others = [v for pair, v in every.items() if pair not in slow]
+    if not others:  # each was slow in most rounds, and another one fast in each: that is noise and no link
+        return []
+    healthy = median(others)
     ends = set(slow[0]).intersection(*map(set, slow))
     shared = next((e for e in sorted(ends) if len(slow) > 1 and all(p in slow for p in every if e in p)), None)
     if shared is None:

@@ -135,6 +135,13 @@ def test_like_pairs_and_a_single_pair_name_nobody() -> None:
     assert network({}, 4) == []
 
 
+def test_pairs_that_take_turns_at_being_slow_name_nobody() -> None:
+    turns = [((0, 1), (0, 2)), ((0, 2), (1, 2)), ((0, 1), (1, 2))]
+    rounds = [pairs_of(3, dict.fromkeys(slow, 0.4)) for slow in turns]
+    _, measured = team("pair_sweep", 3, {"bytes": 1}, [0.1] * 3, by_round=rounds)
+    assert network_straggler(measured, 3) == []
+
+
 def test_pairs_between_nodes_are_not_held_against_those_within() -> None:
     across = {(i, j): 0.1 for i in (0, 1) for j in (2, 3)}
     assert network(pairs_of(4, across), 4, nodes=2) == []
