@@ -18,7 +18,7 @@ def finite(owner: str, **numbers: float | None) -> None:
             raise ValueError(f"{owner}.{name} is {number}; a figure that is not finite is absent, never stored")
 
 
-# gc=False below: these hold no containers, so they are in no cycle, and the collector need not look at millions of them.
+# gc=False below: these hold no containers, so they are in no cycle, and the collector need not look at millions.
 class Quantity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """A value in an SI base unit."""
 
