@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from datetime import date, timedelta
 
+from effbench.catalog.quantities import parse
 from effbench.grade.cluster import grade_cluster
 from effbench.grade.domain import domain
 from effbench.grade.gates import gate
@@ -71,7 +72,7 @@ def _doubts(card: Scorecard, policy: Policy) -> list[str]:
         doubts.append(f"the run was {card.outcome}, so its evidence is incomplete")
     if card.imported:
         doubts.append(f"the figures were imported from {card.imported}, and effbench measured none of them")
-    elif card.coverage < float(policy.coverage_min):
+    elif card.coverage < parse(policy.coverage_min).value:
         doubts.append(f"only {card.coverage:.0%} of the planned trials gave a figure, required {policy.coverage_min}")
     return doubts
 

@@ -44,6 +44,12 @@ def software(record: Record | None, m: Messages) -> list[tuple[str, str]]:
         return []
     seen = record.inventory_before
     named = [(m.text["driver"], seen.driver), ("VBIOS", ", ".join(sorted({a.vbios for a in seen.accelerators} - {""})))]
-    named += [("OS", seen.os), ("Linux", seen.kernel), ("Python", seen.python), ("torch", seen.torch)]
+    named += [
+        ("BIOS / UEFI", seen.firmware),
+        ("OS", seen.os),
+        ("Linux", seen.kernel),
+        ("Python", seen.python),
+        ("torch", seen.torch),
+    ]
     named += [("CUDA", seen.cuda), ("effbench", record.tool.version)]
     return [(name, format.clean(text)) for name, text in named if text]

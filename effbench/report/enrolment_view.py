@@ -162,8 +162,14 @@ def _facts(document: Enrolment, m: Messages) -> list[tuple[str, str]]:
         (say["policy"], format.clean(f"{policy.name} {policy.version} ({policy.digest[7:15]})")),
         (say["digest"], ", ".join(d[7:19] if d.startswith("sha256:") else d[:12] for d in document.record_digests)),
         (say["evidence"], say["self_reported"]),
-        (say["valid_until"], f"{document.rated_until}. {say['rerate']}" if document.rated_until else say["no_expiry"]),
+        (say["valid_until"], _valid(document, m)),
     ]
+
+
+def _valid(document: Enrolment, m: Messages) -> str:
+    if not document.rated_until:
+        return m.text["no_expiry"]
+    return f"{document.rated_until}. {m.text['rerate'] if document.grade.rerate_on else ''}".strip()
 
 
 def _domain(found: DomainGrade, m: Messages) -> DomainRow:

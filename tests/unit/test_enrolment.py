@@ -330,3 +330,12 @@ def test_the_command_answers_with_the_verdict(tmp_path: Path) -> None:
         refused = call("report", PUBLISHED, *wrong)
         assert refused.code == 2, refused.said
         assert "Traceback" not in refused.said
+
+
+def test_the_page_names_what_ends_a_rating_only_where_something_does() -> None:
+    case = gpu_node(simulated=False)
+    document = decided(case, two())
+    grade = msgspec.structs.replace(document.grade, rerate_on=["driver"])
+    for of, said in ((document, False), (msgspec.structs.replace(document, grade=grade), True)):
+        page = enrolment_view.build(of, case.card, case.record, "en")
+        assert (load("en").text["rerate"] in dict(page.facts)[load("en").text["valid_until"]]) is said

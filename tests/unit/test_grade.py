@@ -77,6 +77,13 @@ def test_a_good_node_passes_with_the_grade_of_its_pessimistic_end() -> None:
     assert below.grade == "B", "0.925 - 0.01 is below the 0.92 of an A"
 
 
+def test_a_share_may_be_written_with_the_unit_of_shares() -> None:
+    policy = msgspec.structs.replace(POLICY, coverage_min="0.9 1", prior=Prior("0.85 1", "0.05 1"))
+    good = card(share(COMPUTE, 0.99), share(MEMORY, 0.99))
+    assert grade(good, policy).verdict == "pass"
+    assert grade(msgspec.structs.replace(good, coverage=0.8), policy).verdict == "not_rated"
+
+
 def test_a_figure_that_its_domain_carries_is_named() -> None:
     rules = Section(SECTION.gates, [DomainRule("compute", [MetricRule([COMPUTE]), MetricRule([MEMORY])])])
     verdict = grade(card(share(COMPUTE, 0.65), share(MEMORY, 0.99)), msgspec.structs.replace(POLICY, cpu=rules))
