@@ -12,7 +12,7 @@ from effbench.model.scorecard import Metric, Scorecard
 from effbench.stats.outlying import FAR, robust_sigma, split
 from effbench.stats.quantile import mad, median, normal_quantile, quantile
 
-__all__ = ["distributions", "is_share", "judged"]
+__all__ = ["distributions", "is_share", "judged", "ratio_of"]
 
 # INTERFACES section 5: below this difference nobody is called slower, whatever the statistics say.
 MARGINS = {"gpu": 0.03, "cpu": 0.10}
@@ -24,6 +24,8 @@ ANCHORED = ("flops", "bandwidth", "tokens_per_s", "busbw")
 WORST_MAX = 5
 # What three significant digits resolve: identical figures have no spread, and a last digit is no outlier.
 RESOLUTION = 0.001
+# A figure further off than this is absurd and no speed; it is named, and must not end the comparison of the others.
+RATIO_MAX = 1e12
 QUANTILES = {"5": 0.05, "25": 0.25, "75": 0.75, "95": 0.95}
 
 
@@ -36,6 +38,12 @@ def is_share(key: str) -> bool:
 def judged(key: str) -> bool:
     """Say whether nodes can stand out by `key`: counters of faults are gates of the node's own verdict instead."""
     return not is_share(key) and not key.startswith("health.")
+
+
+def ratio_of(value: float, middle: float) -> float:
+    """Return `value` over the nodes' median, which is above zero, held within `RATIO_MAX` on either side."""
+    found = value / middle
+    return min(max(found, 1 / RATIO_MAX), RATIO_MAX) if value > 0 else max(found, -RATIO_MAX)
 
 
 def distributions(
@@ -164,19 +172,16 @@ def _outlier(shown: Distribution, name: str, metric: Metric, below: bool) -> Out
     worse_by = (shown.median - value) if shown.better == "higher" else (value - shown.median)
     deviation, far = None, False
     if shown.sigma is not None and shown.sigma > 0:
-        deviation = worse_by / max(shown.sigma, _standard(metric))
+        deviation = max(-RATIO_MAX, min(RATIO_MAX, worse_by / max(shown.sigma, _standard(metric))))
         far = abs(deviation) >= FAR and abs(worse_by) > shown.margin * shown.median
     if not far and not below:
         return None
     side: Literal["worse", "better"] = "better" if worse_by < 0 and not below else "worse"
     grounds: list[Ground] = ["spread"] if far and (worse_by > 0 or side == "better") else []
     grounds += ["anchor"] if below else []
-    text = _sentence(
-        shown, name, value / shown.median, deviation if "spread" in grounds else None, below, metric.status == "suspect"
-    )
-    return Outlier(
-        name, shown.key, value, shown.unit, value / shown.median, grounds, text, deviation, None, side, metric.status
-    )
+    ratio = ratio_of(value, shown.median)
+    text = _sentence(shown, name, ratio, deviation if "spread" in grounds else None, below, metric.status == "suspect")
+    return Outlier(name, shown.key, value, shown.unit, ratio, grounds, text, deviation, None, side, metric.status)
 
 
 def _sentence(

@@ -11,7 +11,7 @@ import msgspec
 
 from effbench.model.cluster import Distribution, NodeRow, Outlier
 from effbench.model.grade import Grade
-from effbench.score.cluster_figures import judged
+from effbench.score.cluster_figures import judged, ratio_of
 from effbench.stats.quantile import median
 
 __all__ = ["ranked"]
@@ -38,7 +38,7 @@ def ranked(
         if judged(shown.key) and shown.median > 0:
             for name, value in values.items():
                 if value > 0:
-                    ratios.setdefault(name, []).append(_turned(value / shown.median, shown.better))
+                    ratios.setdefault(name, []).append(_turned(ratio_of(value, shown.median), shown.better))
     better_of = {shown.key: shown.better for shown, _ in drawn}
     filled = []
     for row in rows:

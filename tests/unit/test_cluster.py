@@ -1,5 +1,6 @@
 """Many nodes side by side: the slow one comes first, a slow fleet is named, and nobody is dropped."""
 
+import math
 import random
 from pathlib import Path
 
@@ -132,6 +133,21 @@ def test_disturbed_evidence_names_a_node_and_says_so_but_is_no_ground_against_th
     assert found.slow == [] and all(d.anchor is None or d.anchor.below == [] for d in found.distributions)
     assert found.nodes[0].name == "n2" and found.nodes[0].slowest is not None
     assert "disturbed" in found.nodes[0].slowest.text
+
+
+@pytest.mark.parametrize("absurd", [1.7e308, 5e-324, 0.0, -1e308])
+def test_one_absurd_figure_is_named_and_costs_only_its_own_node(absurd):
+    nodes = fleet([1.0, 1.0, 1.0, 1.0, 1.0])
+    assert nodes[2].card is not None
+    spoilt = [
+        msgspec.structs.replace(m, quantity=Quantity(absurd, m.quantity.unit), interval=None)
+        for m in nodes[2].card.metrics
+    ]
+    nodes[2] = graded("n2", msgspec.structs.replace(nodes[2].card, metrics=spoilt))
+    found = cluster_of(nodes)
+    assert {o.node for o in found.outliers} == {"n2"} and found.nodes[0].name == "n2"
+    assert {row.n_outliers for row in found.nodes if row.name != "n2"} == {0}
+    assert all(d.median == pytest.approx(d.median) and math.isfinite(d.median) for d in found.distributions)
 
 
 def test_two_kinds_of_nodes_are_a_hint_and_not_a_list_of_outliers():
