@@ -14,6 +14,7 @@ from effbench.run.energies import Energies
 from effbench.run.health import fault, health
 from effbench.run.journal import Journal
 from effbench.run.measurement import Take, measurement
+from effbench.run.one_clock import one_clock
 from effbench.run.wall_clock import jumps
 from effbench.run.windows import Readings
 
@@ -26,18 +27,19 @@ def build(journal: Journal) -> Record:
     Raises:
         DocumentError: the journal does not begin with its plan, so nothing in it can be understood.
     """
-    starts = [e for e in journal.events if isinstance(e, Started)]
+    events = one_clock(journal.events)
+    starts = [e for e in events if isinstance(e, Started)]
     if not starts:
         raise DocumentError("the journal's first member (plan and inventory) is damaged: nothing can be salvaged")
     started, plan = starts[0], starts[-1].plan
-    ended = next((e for e in reversed(journal.events) if isinstance(e, Started | Ended)), None)
+    ended = next((e for e in reversed(events) if isinstance(e, Started | Ended)), None)
     ended = ended if isinstance(ended, Ended) else None
-    readings = Readings(e for e in journal.events if isinstance(e, Telemetry))
-    takes = _takes(journal.events)
-    energies = Energies(journal.events, started, plan, readings)
+    readings = Readings(e for e in events if isinstance(e, Telemetry))
+    takes = _takes(events)
+    energies = Energies(events, started, plan, readings)
     measured = _measured(started, plan, takes, readings)
-    findings = [*plan.findings, *_noted(journal.events), *_salvage(journal, ended), *energies.findings()]
-    wall_s = _wall_s(journal.events)
+    findings = [*plan.findings, *_noted(events), *_salvage(journal, ended), *energies.findings()]
+    wall_s = _wall_s(events)
     figures = _health(plan, measured, readings, wall_s, findings)
     faults = {device: fault(readings.of(device), figures.get(device, {})) for device in plan.devices}
     record = Record(
@@ -54,13 +56,13 @@ def build(journal: Journal) -> Record:
         inventory_after=ended.inventory if ended else None,
         ended_at=ended.ended_at if ended else "",
         wall_s=wall_s,
-        measured_s=_measured_s(journal.events),
+        measured_s=_measured_s(events),
         overhead_s=ended.overhead_s if ended else 0.0,
         simulated=any(a.simulated for a in started.inventory.accelerators if a.key in plan.devices),
         health=figures,
         sensors=energies.sensors,
         idle=energies.idle,
-        timeline=_timeline(started, readings, journal.events),
+        timeline=_timeline(started, readings, events),
         findings=findings,
     )
     return msgspec.structs.replace(record, digest=digest(record))

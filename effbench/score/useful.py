@@ -151,4 +151,4 @@ def _reason(measurement: Measurement) -> str:
     energy = measurement.energy
     if energy is None or not energy.reason:
         return ""
-    return f"{energy.reason} ({energy.remedy})" if energy.remedy else energy.reason
+    return f"{energy.reason} ({energy.remedy.rstrip('.')})" if energy.remedy else energy.reason

@@ -8,13 +8,13 @@ import pytest
 from effbench.catalog.site import load_site
 from effbench.device.nvml_reasons import SW_POWER_CAP
 from effbench.model.energy import Held
-from effbench.model.event import Started
+from effbench.model.event import Event, Opened, Started, Window
 from effbench.model.record import Record
 from effbench.model.scorecard import Scorecard
 from effbench.run.record import build
 from effbench.score.node import score
 from effbench.score.power import power
-from tests.power_bench import NVIDIA, Scripted
+from tests.power_bench import NVIDIA, S, Scripted
 from tests.power_journal import BARE_W, CONTEXT_W, SPEED, WATTS, journal, step_s
 
 SITE = load_site(Path(__file__).parents[1] / "data" / "site.yaml")
@@ -164,3 +164,25 @@ def test_without_a_sensor_all_is_absent_with_reason_and_remedy() -> None:
         assert energy and all(line.value is None and line.absent for line in energy)
         links = {link.name: link for link in shown.chains[0].links}
         assert links["node_power"].basis == "unknown" and links["node_power"].share is None
+
+
+def test_a_run_continued_after_a_reboot_keeps_the_readings_of_both_boots_apart() -> None:
+    whole = journal(rounds=2)
+    began = next(e.t_ns for e in whole.events if isinstance(e, Opened) and e.round == 1) - S // 4
+    first, back_ns = whole.events[0], began - 20 * S  # the second boot's clock: its trials overlap others of the first
+    assert isinstance(first, Started)
+
+    def again(event: Event) -> Event:
+        moved = msgspec.structs.replace(event, t_ns=event.t_ns - back_ns)
+        return msgspec.structs.replace(moved, start_ns=moved.start_ns - back_ns) if isinstance(moved, Window) else moved
+
+    before = [e for e in whole.events if e.t_ns < began]
+    after = [again(e) for e in whole.events if e.t_ns >= began]
+    resumed = msgspec.structs.replace(first, t_ns=began - back_ns)
+    one = build(whole)
+    two = build(msgspec.structs.replace(whole, events=[*before, resumed, *after]))
+    for alone, joined in zip(one.measurements, two.measurements, strict=True):
+        assert alone.energy is not None and joined.energy is not None and joined.energy.windows == 2
+        assert alone.energy.energy is not None and joined.energy.energy is not None
+        assert joined.energy.energy.value == pytest.approx(alone.energy.energy.value)
+        assert joined.energy.status == "valid"
