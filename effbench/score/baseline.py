@@ -122,7 +122,11 @@ def baseline(runs: Iterable[Seen]) -> Baseline:
         for figure in run.figures:
             groups[figure.metric.key, figure.trial_keys].append(figure)
     if not groups:
-        raise InputError("no run has a figure that a baseline could rest on; `effbench score RUN` shows what they have")
+        reasons = Counter(reason for run in known for reason in run.absent.values()).most_common(1)
+        often = f" (most often: {reasons[0][0]})" if reasons else ""
+        raise InputError(
+            f"no run has a figure that a baseline could rest on{often}; `effbench score RUN` shows what they have"
+        )
     kind = known[0].device_class
     why = Counter((key, reason) for run in known for key, reason in run.absent.items())
     nodes = {run.node for run in known}

@@ -142,6 +142,9 @@ def test_runs_that_make_no_baseline_are_refused(real: Record) -> None:
         baseline([one, seen_as(one, simulated=False)])
     with pytest.raises(InputError, match="no run has a figure"):
         baseline([msgspec.structs.replace(one, figures=[])])
+    disturbed = {"a": "it is failed", "b": "measured under foreign load", "c": "measured under foreign load"}
+    with pytest.raises(InputError, match=r"most often: measured under foreign load"):
+        baseline([msgspec.structs.replace(one, figures=[], absent=disturbed)])
 
 
 def seen_as(one: Seen, **changes: object) -> Seen:
