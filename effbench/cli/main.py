@@ -30,7 +30,7 @@ COMMANDS = {
     "energy": "Run a command of yours and say what energy every device took meanwhile.",
     "meter": "Copy a run and add a wall meter's log to it.",
     "import": "Read what other tools measured (SuperBench, DCGM, gpu-fryer, nccl-tests, nvbandwidth).",
-    "render": "Print a manifest by which another engine runs a suite (kubernetes).",
+    "render": "Print manifests by which Kubernetes runs a suite or qualifies its nodes.",
     "redact": "Copy a run with names, serials and paths replaced by salted hashes.",
 }
 UNEXPECTED = 3

@@ -12,7 +12,7 @@ import yaml
 
 from effbench.model.error import InputError
 
-__all__ = ["Manifest", "render"]
+__all__ = ["Manifest", "amounts", "apart", "check", "labels", "metadata", "render"]
 
 # DNS-1123, and short enough that `<name>-<index>` is a host name of at most 63 characters (kubernetes.io, Jobs).
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?")
@@ -61,15 +61,18 @@ def render(wanted: Manifest) -> str:
     Raises:
         InputError: a name, quantity or count that Kubernetes would refuse, or that means nothing.
     """
-    _check(wanted)
+    check(wanted)
+    if not wanted.claim:
+        raise InputError("the results need a volume claim that all nodes may write to: give its name")
     documents = yaml.safe_dump_all([_service(wanted), _job(wanted)], sort_keys=False, width=1000)
     return _comment(wanted) + documents
 
 
-def _check(wanted: Manifest) -> None:
-    fields = [("name", wanted.title(), _NAME), ("claim", wanted.claim, _NAME), ("suite", wanted.suite, _SUITE)]
+def check(wanted: Manifest) -> None:
+    """Refuse what Kubernetes would not take or what means nothing. Raises InputError naming it."""
+    fields = [("name", wanted.title(), _NAME), ("suite", wanted.suite, _SUITE)]
     fields += [("image", wanted.image, _IMAGE), ("shared memory", wanted.shared_memory, _QUANTITY)]
-    fields += [("namespace", wanted.namespace, _NAME)] if wanted.namespace else []
+    fields += [(n, v, _NAME) for n, v in (("namespace", wanted.namespace), ("claim", wanted.claim)) if v]
     fields += [(n, v, _QUANTITY) for n, v in (("cpu", wanted.cpu), ("memory", wanted.memory)) if v]
     for name, value, pattern in fields:
         if not pattern.fullmatch(value):
@@ -97,15 +100,17 @@ def _comment(wanted: Manifest) -> str:
     return "".join(f"# {line}".rstrip() + "\n" for line in lines)
 
 
-def _metadata(wanted: Manifest) -> dict[str, object]:
+def metadata(wanted: Manifest) -> dict[str, object]:
+    """Name, namespace where one is given, and labels."""
     title = wanted.title()
     named: dict[str, object] = {"name": title}
     if wanted.namespace:
         named["namespace"] = wanted.namespace
-    return {**named, "labels": _labels(wanted)}
+    return {**named, "labels": labels(wanted)}
 
 
-def _labels(wanted: Manifest) -> dict[str, str]:
+def labels(wanted: Manifest) -> dict[str, str]:
+    """What tells the pods of this job from all others."""
     return {"app.kubernetes.io/name": "effbench", "app.kubernetes.io/instance": wanted.title()}
 
 
@@ -114,11 +119,11 @@ def _service(wanted: Manifest) -> dict[str, object]:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": _metadata(wanted),
+        "metadata": metadata(wanted),
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
-            "selector": _labels(wanted),
+            "selector": labels(wanted),
             "ports": [{"name": "rendezvous", "port": PORT, "targetPort": PORT, "protocol": "TCP"}],
         },
     }
@@ -128,27 +133,26 @@ def _job(wanted: Manifest) -> dict[str, object]:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": _metadata(wanted),
+        "metadata": metadata(wanted),
         "spec": {
             "completions": wanted.nodes,
             "parallelism": wanted.nodes,
             "completionMode": "Indexed",
             "backoffLimit": 0,
             "activeDeadlineSeconds": wanted.time_limit_s,
-            "template": {"metadata": {"labels": _labels(wanted)}, "spec": _pod(wanted)},
+            "template": {"metadata": {"labels": labels(wanted)}, "spec": _pod(wanted)},
         },
     }
 
 
 def _pod(wanted: Manifest) -> dict[str, object]:
     """One pod to a node, no privileges, no token, results on the claim, scratch in memory."""
-    alone = {"labelSelector": {"matchLabels": _labels(wanted)}, "topologyKey": "kubernetes.io/hostname"}
     return {
         "subdomain": wanted.title(),
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [alone]}},
+        "affinity": apart(wanted),
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": 1000,
@@ -165,9 +169,20 @@ def _pod(wanted: Manifest) -> dict[str, object]:
     }
 
 
+def apart(wanted: Manifest) -> dict[str, object]:
+    """The affinity that puts no two pods of this job on one node."""
+    alone = {"labelSelector": {"matchLabels": labels(wanted)}, "topologyKey": "kubernetes.io/hostname"}
+    return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [alone]}}
+
+
+def amounts(wanted: Manifest) -> dict[str, object]:
+    """What a container asks for and may not exceed; empty where nothing is asked for."""
+    asked = {"nvidia.com/gpu": str(wanted.gpus)} if wanted.gpus else {}
+    asked |= {name: value for name, value in (("cpu", wanted.cpu), ("memory", wanted.memory)) if value}
+    return {"resources": {"limits": asked, "requests": dict(asked)}} if asked else {}
+
+
 def _container(wanted: Manifest) -> dict[str, object]:
-    amounts = {"nvidia.com/gpu": str(wanted.gpus)} if wanted.gpus else {}
-    amounts |= {name: value for name, value in (("cpu", wanted.cpu), ("memory", wanted.memory)) if value}
     target = f"{RESULTS}/{wanted.title()}/$(NODE_NAME)"
     device = "all" if wanted.gpus else "cpu"
     return {
@@ -181,7 +196,7 @@ def _container(wanted: Manifest) -> dict[str, object]:
             {"name": "HOME", "value": "/tmp"},
         ],
         "ports": [{"name": "rendezvous", "containerPort": PORT}],
-        **({"resources": {"limits": amounts, "requests": dict(amounts)}} if amounts else {}),
+        **amounts(wanted),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
