@@ -45,9 +45,11 @@ class Interval(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     n_samples: int = 0
 
     def __post_init__(self) -> None:
-        if -math.inf < self.low <= self.high < math.inf:
+        if -math.inf < self.low <= self.high < math.inf and 0 < self.level < 1:
             return
         finite("Interval", low=self.low, high=self.high)
+        if not 0 < self.level < 1:
+            raise ValueError(f"Interval.level is {self.level}; an interval holds the truth with 0 < probability < 1")
         if self.low > self.high:
             raise ValueError(f"Interval.low {self.low} is above Interval.high {self.high}")
 

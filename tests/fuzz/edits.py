@@ -139,16 +139,17 @@ def _cut(text: bytes, cut: Cut) -> bytes:
 
 
 def _changed(tree: Any, change: Change) -> Any:
-    """The tree after one change; its root is only ever put anew."""
+    """The tree after one change; one without any value in it stays as it is."""
     places = list(_places(tree))
     if not places:
-        return change.value
+        return tree
     holder, key = places[change.at % len(places)]
+    value = json.loads(json.dumps(change.value))  # a copy: what is in ODD must stay as it is
     if change.how == "put":
-        holder[key] = change.value
+        holder[key] = value
     elif change.how == "like":
-        kin = [odd for odd in ODD if type(odd) is type(holder[key])]
-        holder[key] = kin[change.other % len(kin)] if kin else change.value
+        kin = [odd for odd in ODD if type(odd) is type(holder[key]) and not isinstance(odd, list | dict)]
+        holder[key] = kin[change.other % len(kin)] if kin else value
     elif change.how == "copy":
         other, name = places[change.other % len(places)]
         holder[key] = json.loads(json.dumps(other[name]))

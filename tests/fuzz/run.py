@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,7 @@ def main() -> int:
     given_words = words.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     signal.signal(signal.SIGVTALRM, too_long)
+    warnings.filterwarnings("ignore", "Generating overly large repr")
     chosen = [target for target in targets() if given_words.only in target.name]
     tallies = {target.name: Tally() for target in chosen}
     number, end = given_words.seed, time.monotonic() + 60 * given_words.minutes

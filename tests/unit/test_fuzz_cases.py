@@ -12,8 +12,10 @@ import pytest
 from effbench import api, resources
 from effbench.catalog.policies import load_policy
 from effbench.grade.verdict import grade
+from effbench.importers.text import lines
 from effbench.model.error import CatalogError, InputError
 from effbench.model.scorecard import Scorecard
+from effbench.store.scorecard_lines import GradedLine, LostLine, graded_lines
 from tests.fuzz.run import Tally, hunt
 from tests.fuzz.targets import Target
 
@@ -48,6 +50,16 @@ def test_a_rating_from_the_end_of_time_has_no_end(card: Scorecard) -> None:
     late = msgspec.structs.replace(card, ended_at="9999-12-30T00:00:00Z")
     verdict = grade(late, load_policy(NODE_2026))
     assert verdict.verdict == "pass" and verdict.rated_until is None, "which no reader takes for one that holds"
+
+
+@pytest.mark.parametrize("level", ["0.0", "1", "-0.5", "1e308"])
+def test_an_interval_that_is_sure_or_holds_nothing_is_none(card: Scorecard, tmp_path: Path, level: str) -> None:
+    path = tmp_path / "cards.jsonl"
+    text = msgspec.json.encode(card)
+    path.write_bytes(text.replace(b'"level":0.95', b'"level":' + level.encode(), 1) + b"\n" + text)
+    lost, kept = graded_lines(lines(path), load_policy(NODE_2026), path)
+    assert isinstance(lost, LostLine) and "Interval.level is" in lost.problem
+    assert isinstance(kept, GradedLine) and kept.grade.verdict == "pass"
 
 
 def unsound(path: Path) -> None:
