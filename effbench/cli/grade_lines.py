@@ -19,8 +19,8 @@ __all__ = ["are_lines", "grade_lines"]
 
 
 def are_lines(path: Path) -> bool:
-    """Whether `path` is called a file of JSON lines."""
-    return path.suffix == ".jsonl"
+    """Whether `path` is called a file of JSON lines, and is no run folder of that name."""
+    return path.suffix == ".jsonl" and not path.is_dir()
 
 
 def grade_lines(path: Path, policy: Policy, output: Path | None) -> int:
