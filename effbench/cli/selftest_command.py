@@ -1,4 +1,4 @@
-"""`effbench selftest`: does effbench measure a time that is known, what does it cost, what do the power sensors do?"""
+"""`effbench selftest`: does effbench measure what is known, what do the power sensors do, are faults caught?"""
 
 import resource
 import tempfile
@@ -9,6 +9,7 @@ import click
 from effbench import api
 from effbench.cli import options, selftest_power
 from effbench.cli.display import PlainDisplay
+from effbench.model.error import InputError
 from effbench.model.record import Measurement
 from effbench.run.engine import Options, environment_for_children
 
@@ -17,17 +18,39 @@ TOLERANCE = 0.01
 
 
 @click.command("selftest")
-@click.argument("what", type=click.Choice(["truth", "power"]), default="truth")
+@click.argument("what", type=click.Choice(["truth", "power", "faults"]), default="truth")
 @click.option("--suite", metavar="NAME|FILE", help="Trials to run; selftest/truth or selftest/power by default.")
 @click.option("--device", default="all", show_default=True, help="Whose power sensors: cpu, cuda:0,... or all.")
+@click.option("--cases", type=int, metavar="N", help="Simulated nodes for each fault; 300 by default.")
+@click.option("--seed", type=int, metavar="S", help="The same seed draws the same nodes.")
+@click.option(
+    "--output", "-o", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the table of faults here."
+)
 @options.json_option
-def command(what: str, suite: str | None, device: str, as_json: bool) -> int:
+def command(
+    what: str,
+    suite: str | None,
+    device: str,
+    cases: int | None,
+    seed: int | None,
+    file: Path | None,
+    as_json: bool,
+) -> int:
     """Measure times that are known through the whole engine, and effbench's own overhead.
 
     `selftest power` finds out what this node's power sensors do: a load goes on and off at known times for 50 s on each
     device, and update period, averaging window, coverage and lag follow from what the sensors make of it. Exit code 3
     when there is no sensor, or one that does not follow the load.
+
+    `selftest faults` puts known faults into simulated nodes, judges them as real ones are judged, and prints how many
+    are caught and how many healthy nodes fail. Exit code 3 when a target is missed or missing evidence passed.
     """
+    if what == "faults":
+        from effbench.cli import selftest_faults
+
+        return selftest_faults.run(cases, seed, file, as_json)
+    if cases is not None or seed is not None or file is not None:
+        raise InputError("--cases, --seed and --output belong to `effbench selftest faults`")
     if what == "power":
         return selftest_power.run(suite or "selftest/power", device, as_json)
     return _truth(suite or "selftest/truth", as_json)

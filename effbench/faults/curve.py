@@ -37,9 +37,11 @@ def curve(count: int, seed: int) -> Iterator[Row]:
 def _slow(size: float, against: str) -> Cell:
     """One GPU of 8 that is slow by `size`; of size zero a healthy node."""
     like = next(cell for cell in CELLS if cell.key == ("one-10" if size else "healthy"))
-    title = f"one GPU of 8 is {size:.0%} slow, against {against}" if size else f"a healthy node, against {against}"
+    title = f"one GPU of 8 is {size * 100:g} % slow" if size else "a healthy node"
     slow = slowed(size, *TIMED) if size else None
-    return msgspec.structs.replace(like, key=f"{against}-{size:.0%}", title=title, size=size or None, slow=slow)
+    return msgspec.structs.replace(
+        like, key=f"{against}-{size * 100:g}", title=f"{title}, against {against}", size=size or None, slow=slow
+    )
 
 
 def _by_own_history(of: Fleet, count: int, seed: int, known: Rules) -> Iterator[Row]:

@@ -8,9 +8,9 @@ import numpy as np
 from effbench.faults.cells import TIMED
 from effbench.faults.draw import drawn, record, truth
 from effbench.faults.inject import slowed
-from effbench.faults.noise import Shape, shapes
+from effbench.faults.noise import Shape
 from effbench.faults.site import Bench, bench
-from effbench.faults.table import KINDS, NODES, Row, counted, seeded
+from effbench.faults.table import KINDS, NODES, Row, counted, pool, seeded
 from effbench.model.cluster import Cluster
 from effbench.model.scorecard import Scorecard
 from effbench.score.cluster import Node, score_cluster
@@ -29,40 +29,32 @@ def page(count: int, seed: int) -> Iterator[Row]:
     site = bench()
     for spread in SPREADS:
         rng = seeded(seed, "page", spread)
-        pool = shapes(rng)
+        rounds = pool(seed)
         healthy, half, slow, sick = (
-            _cards(site, rng, pool, spread, loss, device)
+            _cards(site, rng, rounds, spread, loss, device)
             for loss, device in ((0.0, None), (0.5, None), (1 - KINDS, None), (0.1, "gpu3"))
         )
         named = sum(_named(_fleet(rng, healthy, NODES)) for _ in range(count))
-        yield counted(
-            "page-healthy", "nodes of a healthy fleet that stand out", JUDGED, spread, named, count * NODES, True
-        )
+        title = "a node of a healthy fleet stands out"
+        yield counted("page-healthy", title, JUDGED, spread, named, count * NODES, True, target=False)
+        said = sum(_first_out(_fleet(rng, healthy, NODES - 1, sick, 1)) for _ in range(count))
+        title = "a node with one GPU of 8 that is 10 % slow stands out"
+        yield counted("page-one", title, JUDGED, spread, said, count, False, target=False)
+        said = sum(_two_kinds(_fleet(rng, healthy, NODES // 2, slow, NODES // 2)) for _ in range(count))
+        title = "a fleet of two kinds, 100 and 93, is called so"
+        yield counted("page-two-kinds", title, JUDGED, spread, said, count, False, target=False)
         said = sum(bool(_fleet(rng, half, NODES).slow) for _ in range(count))
         yield counted("page-half", "a fleet at half speed is called slow", JUDGED, spread, said, count, False)
-        said = sum(_two_kinds(_fleet(rng, healthy, NODES // 2, slow, NODES // 2)) for _ in range(count))
-        yield counted(
-            "page-two-kinds",
-            "a fleet of two kinds, 100 and 93, is called so",
-            JUDGED,
-            spread,
-            said,
-            count,
-            False,
-            False,
-        )
-        said = sum(_first_out(_fleet(rng, healthy, NODES - 1, sick, 1)) for _ in range(count))
-        yield counted("page-one", "a node with one GPU of 8 10 % slow stands out", JUDGED, spread, said, count, False)
 
 
 def _cards(
-    site: Bench, rng: np.random.Generator, pool: list[Shape], spread: float, loss: float, device: str | None
+    site: Bench, rng: np.random.Generator, rounds: list[Shape], spread: float, loss: float, device: str | None
 ) -> list[Scorecard]:
     """Score as many nodes; the page compares nodes by their own figures, so those of devices are left out."""
     made = []
     for i in range(MEASURED):
         step_s = slowed(loss, *TIMED, device=device)(site, truth(site, rng, spread, "nodes"))
-        card = score(record(site, drawn(site, rng, step_s, pool, f"page-{loss}-{device}-{i}")))
+        card = score(record(site, drawn(site, rng, step_s, rounds, f"page-{loss}-{device}-{i}")))
         made.append(msgspec.structs.replace(card, metrics=[m for m in card.metrics if m.device is None]))
     return made
 

@@ -1,5 +1,6 @@
 """Runs the table of faults: so many seeded cases a cell, each judged by the real path, counted with exact intervals."""
 
+import functools
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +19,24 @@ from effbench.model.record import Record
 from effbench.score.baseline import baseline, seen
 from effbench.stats.clopper_pearson import clopper_pearson
 
-__all__ = ["CASES", "KINDS", "NODES", "SEED", "Fleet", "Row", "cases", "counted", "fleet", "row", "seeded", "table"]
+__all__ = [
+    "CASES",
+    "CAUGHT_LEAST",
+    "FAILED_MOST",
+    "KINDS",
+    "NODES",
+    "SEED",
+    "SPREAD_MOST",
+    "Fleet",
+    "Row",
+    "cases",
+    "counted",
+    "fleet",
+    "pool",
+    "row",
+    "seeded",
+    "table",
+]
 
 CASES, SEED = 300, 20261121
 # A baseline of a fleet is of so many nodes; so many baselines are drawn from so many measured nodes, one for a case.
@@ -69,23 +87,30 @@ def seeded(seed: int, *words: object) -> np.random.Generator:
     return np.random.default_rng([seed, *(zlib.crc32(str(word).encode()) for word in words)])
 
 
+@functools.lru_cache(maxsize=4)
+def pool(seed: int) -> list[Shape]:
+    """Return the rounds that all parts draw from: folding them is most of the work."""
+    return shapes(seeded(seed, "rounds"))
+
+
+@functools.lru_cache(maxsize=16)
 def fleet(seed: int, suite: str, spread: float, between: str, peers: Peers) -> Fleet:
     """Measure a fleet and make baselines of it; without a baseline for node/full, whose policy asks for none."""
     rng = seeded(seed, "fleet", suite, spread, between, peers)
-    site, pool = bench(suite), shapes(rng)
+    site, rounds = bench(suite), pool(seed)
     made: list[Baseline] = []
     if suite == "node/standard":
         known = []
         for i in range(MEASURED):
             step_s = _peer(site, truth(site, rng, spread, between), peers, i)
-            known.append(seen(record(site, drawn(site, rng, step_s, pool, f"peer-{peers}-{i}"))))
+            known.append(seen(record(site, drawn(site, rng, step_s, rounds, f"peer-{peers}-{i}"))))
         if peers == "two":  # as many of either kind in each
             halves = [known[0::2], known[1::2]]
             picks = [[h[j] for h in halves for j in rng.choice(len(h), NODES // 2, False)] for _ in range(BASELINES)]
         else:
             picks = [[known[j] for j in rng.choice(MEASURED, NODES, False)] for _ in range(BASELINES)]
         made = [baseline(chosen) for chosen in picks]
-    return Fleet(site, pool, spread, between, made)
+    return Fleet(site, rounds, spread, between, made)
 
 
 def _peer(site: Bench, step_s: Steps, peers: Peers, number: int) -> Steps:
@@ -138,11 +163,9 @@ def counted(
 
 def table(count: int = CASES, seed: int = SEED, only: Sequence[str] = ()) -> Iterator[Row]:
     """Give the rows of every cell at every spread that it is asked for; of the cells `only`, if any are named."""
-    known, fleets = rules(), dict[tuple[str, float, str, Peers], Fleet]()
+    known = rules()
     for cell in CELLS:
         for spread in cell.spreads if not only or cell.key in only else ():
             suite = "node/full" if cell.judged == "burn-in" else "node/standard"
-            which = (suite, spread, cell.between, cell.peers)
-            if which not in fleets:
-                fleets[which] = fleet(seed, *which)
-            yield row(cell, spread, cases(cell, fleets[which], count, seed, known))
+            of = fleet(seed, suite, spread, cell.between, cell.peers)
+            yield row(cell, spread, cases(cell, of, count, seed, known))
