@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from effbench.catalog.quantities import parse
 from effbench.grade.cluster import grade_cluster
@@ -24,7 +24,7 @@ def grade(card: Scorecard, policy: Policy) -> Grade:
     ladder = Ladder(policy)
     gates = [reason for rule in section.gates if (reason := gate(rule, card)) is not None]
     domains = [domain(rule, card.metrics, ladder, policy, card.planned or ()) for rule in section.domains]
-    doubts = _doubts(card, policy)
+    doubts, decided = _doubts(card, policy), _decided(card)
     outcomes: list[Verdict] = [r.outcome for r in gates]
     outcomes += [d.outcome for d in domains if d.required]
     if doubts:
@@ -43,10 +43,10 @@ def grade(card: Scorecard, policy: Policy) -> Grade:
         gates=gates,
         domains=domains,
         summary=_summary(verdict, letter, gates, domains, doubts),
-        decided_at=card.ended_at or card.started_at,
+        decided_at=decided,
         grade=letter,
         score=scored,
-        rated_until=_until(card, policy) if verdict == "pass" else None,
+        rated_until=_until(decided, policy) if verdict == "pass" else None,
         rerate_on=policy.rerate_on if verdict == "pass" else [],
         rated_for=card.identity if verdict == "pass" else {},
         reasons=doubts,
@@ -125,9 +125,20 @@ def _summary(
     return f"{words}: {named[0] if named else 'no evidence'}{more}."
 
 
-def _until(card: Scorecard, policy: Policy) -> str | None:
+def _decided(card: Scorecard) -> str:
+    """The end of the run. Where the date went back during it, the date after that: no rating is newer than it is."""
+    ended = card.ended_at or card.started_at
     try:
-        start = date.fromisoformat((card.ended_at or card.started_at)[:10])
-        return (start + timedelta(days=policy.rated_for_days)).isoformat()
+        back_s = sum(min(0.0, float(f.evidence.get("jump_s", 0))) for f in card.findings if f.code == "clock-jumped")
+        if back_s == 0:
+            return ended
+        return (datetime.fromisoformat(ended) + timedelta(seconds=back_s)).isoformat(timespec="seconds")
+    except (ValueError, OverflowError):  # nobody can say when, and without a date no rating holds
+        return ""
+
+
+def _until(decided: str, policy: Policy) -> str | None:
+    try:
+        return (date.fromisoformat(decided[:10]) + timedelta(days=policy.rated_for_days)).isoformat()
     except (ValueError, OverflowError):  # no date, or one near the last of all: without an end no rating holds
         return None

@@ -6,7 +6,10 @@ from datetime import datetime
 import msgspec
 import pytest
 
+from effbench.grade.verdict import grade
 from effbench.model.event import Ended, Event, Started
+from effbench.model.finding import Finding
+from effbench.model.policy import Policy
 from effbench.model.record import Record
 from effbench.run import wall_clock
 from effbench.run.doctor import cores_kept_from
@@ -81,6 +84,40 @@ def test_the_end_is_the_start_and_the_time_that_passed(monkeypatch: pytest.Monke
     passed = datetime.fromisoformat(last.ended_at) - datetime.fromisoformat(first.started_at)
     assert 89 <= passed.total_seconds() <= 95
     assert (last.outcome, last.overhead_s, last.utc_ns) == ("complete", 1.5, AT + (90 + jump_s) * 10**9)
+
+
+RULES = {"gates": [{"metric": "compute.gemm.fp32.fraction_of_reference", "threshold": "0.1"}], "domains": []}
+POLICY = {
+    "schema": "effbench.policy/1",
+    "name": "p",
+    "version": 1,
+    "effective_from": "2026-11-01",
+    "purpose": "passes nearly all",
+    "ladder": {"S": "0.97", "C": "0.75"},
+    "provisional_cap": "C",
+    "gpu": RULES,
+    "cpu": RULES,
+}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "decided", "until"),
+    [
+        ({"jump_s": 86_400.0}, "2026-11-21T12:00:00+00:00", "2026-12-21"),
+        ({"jump_s": -3 * 86_400.0}, "2026-11-18T12:00:00+00:00", "2026-12-18"),
+        ({"jump_s": "much"}, "", None),
+        ({"jump_s": -1e300}, "", None),
+    ],
+)
+def test_no_rating_is_newer_or_holds_longer_because_the_date_was_set(evidence, decided: str, until: str | None) -> None:
+    """Forward: the date before it, which the end goes by. Back: the date after it. Unknown: none, and so no rating."""
+    card = msgspec.structs.replace(cpu_node().card, ended_at="2026-11-21T12:00:00+00:00", findings=[])
+    policy = msgspec.convert(POLICY, Policy)
+    before = grade(card, policy)
+    assert (before.verdict, before.rated_until) == ("pass", "2026-12-21")
+    jumped = Finding("clock-jumped", "warning", "the date went", evidence=evidence)
+    after = grade(msgspec.structs.replace(card, findings=[jumped]), policy)
+    assert (after.verdict, after.decided_at, after.rated_until) == ("pass", decided, until)
 
 
 def held(**changes: object):
