@@ -57,17 +57,16 @@ def command(job: TeamJob) -> list[str]:
     """Return the words that start `job` within an allocation. Pure.
 
     `--kill-on-bad-exit`: one rank's death ends the step. `--overlap`: a task of the same job (ours) holds the cores.
-    `--cpu-bind=none`: ranks pin themselves. `--mpi=none`: nothing else sets up ranks. `options` may name the nodes.
+    `--cpu-bind=none`: ranks pin themselves. `--mpi=none`: nothing else sets up ranks. What the job asked for of GPUs,
+    its steps have too; not what an exclusive job has without having asked (srun(1), --gres).
     """
-    listed = job.options.get("nodelist", "")
     return [
         "srun",
         f"--job-name={step_name(job)}",
         f"--nodes={job.nodes}-{job.nodes}",
         f"--ntasks={job.ranks}",
         f"--ntasks-per-node={job.ranks_per_node}",
-        *([f"--nodelist={listed}"] if listed else []),
-        *([f"--gres={job.options['gres']}"] if job.options.get("gres") else []),
+        *([f"--nodelist={','.join(job.node_names)}"] if job.node_names else []),
         "--distribution=block",
         "--kill-on-bad-exit=1",
         "--overlap",
@@ -181,7 +180,7 @@ def start(job: TeamJob, environment: Mapping[str, str]) -> SlurmTeam:
         listed = ", ".join(inside.nodes)
         raise SiteError(f"{job.nodes} nodes are needed; allocation {inside.job} has {len(inside.nodes)}: {listed}")
     used = inside.nodes[: job.nodes]
-    words = command(msgspec.structs.replace(job, options={"nodelist": ",".join(used), **job.options}))
+    words = command(msgspec.structs.replace(job, node_names=used))
     found = shutil.which(words[0], path=environment.get("PATH", os.defpath))
     if found is None:
         raise SiteError("srun is not on PATH, although this is a Slurm allocation; add Slurm's commands to PATH")

@@ -26,7 +26,7 @@ class TeamJob(msgspec.Struct, frozen=True, omit_defaults=True):
         port: where the ranks meet on `host`; 0 lets the launcher's own rendezvous choose.
         interface: network interface for gloo and NCCL; empty leaves the choice to them.
         cores: how many cores a rank has, for its thread counts; 0 on a GPU.
-        options: what only one launcher understands (`partition`, `account` ...).
+        node_names: the nodes to use, in their order; empty leaves the choice to the engine.
         module: the rank program.
     """
 
@@ -39,7 +39,7 @@ class TeamJob(msgspec.Struct, frozen=True, omit_defaults=True):
     port: int = 0
     interface: str = ""
     cores: int = 0
-    options: dict[str, str] = {}
+    node_names: list[str] = []
     module: str = MODULE
 
 

@@ -211,7 +211,7 @@ def test_a_requeued_task_has_time_to_come_back():
 
 
 def test_the_step_of_a_team_is_ended_with_the_first_rank_and_found_by_its_name():
-    job = TeamJob("/f", 4, 2, "tok", nodes=2, port=77, options={"nodelist": "a,b"})
+    job = TeamJob("/f", 4, 2, "tok", nodes=2, port=77, node_names=["a", "b"])
     said = slurm.command(job)
     assert said[0] == "srun" and said[-2:] == [job.module, "/f"]
     for word in ("--kill-on-bad-exit=1", "--job-name=effbench-tok", "--nodes=2-2", "--ntasks=4", "--nodelist=a,b"):
