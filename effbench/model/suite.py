@@ -93,7 +93,7 @@ class Rounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Idles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Watch devices doing nothing at the start: bare, and with a context open. `settle_s` comes before each, s."""
+    """Watch devices doing nothing at the start: bare, and with a context open. `settle_s` comes before the bare one."""
 
     bare_s: float
     context_s: float

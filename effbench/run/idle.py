@@ -10,6 +10,7 @@ from effbench.model.energy import Sensor
 from effbench.model.event import Event, Sensed, Window
 from effbench.model.inventory import Accelerator, Inventory
 from effbench.model.plan import Plan
+from effbench.run.pacing import RAMP_S
 from effbench.run.watch import Watch
 
 TICK_S = 0.05
@@ -44,7 +45,7 @@ class Rest:
         keys = [key for key in self._plan.devices if self._worth(key)]
         if asked is None or not keys or asked.bare_s == 0:
             return [sensed]
-        self._wait(asked.settle_s)
+        self._wait(max(asked.settle_s, RAMP_S))
         return [sensed, *self._windows(keys, "idle.bare", asked.bare_s, since)]
 
     def with_context(self, device: str) -> list[Event]:
@@ -53,7 +54,9 @@ class Rest:
         if asked is None or asked.context_s == 0 or device in self._rested or not self._worth(device):
             return []
         self._rested.add(device)
-        return self._windows([device], "idle.context", asked.context_s, time.monotonic())
+        opened = time.monotonic()
+        self._wait(RAMP_S)
+        return self._windows([device], "idle.context", asked.context_s, opened)
 
     def _worth(self, device: str) -> bool:
         """A simulated device has no idle, and one without a sensor could not tell it."""

@@ -12,6 +12,7 @@ from effbench.model.finding import Finding
 from effbench.model.plan import Trial
 from effbench.model.suite import Procedure
 from effbench.run import pacing
+from effbench.run.pacing import RAMP_S
 from effbench.run.wire import Progress
 
 PROGRESS_EVERY_S = 1.0
@@ -22,8 +23,6 @@ PILOT_REPEATS = 3
 BATCH_MAX = 200_000
 # A kernel with its own pass (mode `once`) gets this many times its `duration_s` before it must stop where it is.
 OWN_PASS_FACTOR = 3.0
-# Discarded before an energy window: NVML's one-second mean needs 0.9 s to rise (arXiv 2312.02741).
-RAMP_S = 1.5
 
 
 class Outbox(Protocol):

@@ -11,6 +11,8 @@ import math
 # (arXiv 2312.02741, November 2026 catalogue of sensors); a CPU's RAPL every millisecond, for which nothing is paced.
 SENSOR_PERIOD_S = 0.1
 FRACTIONS = 8
+# Discarded before anything is taken over a window: NVML's one-second mean needs 0.9 s to rise (arXiv 2312.02741).
+RAMP_S = 1.5
 GOLDEN = (math.sqrt(5) - 1) / 2
 SPREAD = 0.25
 
