@@ -66,7 +66,7 @@ def command(
     demands = verdicts.Demands(datetime.now(UTC), max_age, policy, _today(environment))
     if folder is not None:
         if slurm:
-            verdicts.refuse_open(folder)
+            verdicts.refuse_open(folder, name)
         last = verdicts.last_of(folder, names, demands)
     else:
         assert run is not None

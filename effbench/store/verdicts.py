@@ -88,21 +88,22 @@ def same_node(one: str, other: str) -> bool:
     return bool(one) and one.partition(".")[0].lower() == other.partition(".")[0].lower()
 
 
-def refuse_open(folder: Path) -> None:
+def refuse_open(folder: Path, node: str) -> None:
     """Refuse a folder in which anybody may put a verdict: whoever can write there could drain and undrain nodes.
 
     Raises:
-        InputError: it, or a folder in it, may be written by everybody.
+        InputError: it, the folder of `node` in it, or a run in that may be written by everybody.
     """
+    own = folder / node
     try:
-        for place in (folder, *folder.iterdir()):
-            if place.is_dir() and place.stat().st_mode & stat.S_IWOTH:
+        for place in (folder, own, *(own.iterdir() if own.is_dir() else ())):
+            if place.exists() and place.stat().st_mode & stat.S_IWOTH:
                 raise InputError(
                     f"{place}: everybody may write there, and so decide over nodes; chmod o-w, and let only the "
                     "account that qualifies nodes write"
                 )
     except OSError as error:
-        raise InputError(f"{folder}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{own}: cannot be read: {error.strerror}") from error
 
 
 def _runs(place: Path) -> list[Path]:
@@ -155,7 +156,7 @@ def _doubt(grade: Grade, card: Scorecard, demands: Demands, names: Sequence[str]
         return f"{told}, is under {grade.policy.name}, not {demands.policy}"
     if grade.verdict != "pass":
         return ""
-    if card.subject != "node":
+    if names and card.subject != "node":
         return f"{told}, is of a {card.subject}, not of the whole node"
     now = demands.now(card.node) if grade.rerate_on else {}
     reasons = reasons_to_rerate(grade, demands.at.astimezone(UTC).date(), now)

