@@ -21,7 +21,9 @@ from effbench.run.site import Site
 from tests.faults.real import injectors
 from tests.faults.real.campaign import FAULTS, order
 from tests.faults.real.injectors import Around, NotInjectableError
+from tests.faults.real.judging import Judged
 from tests.faults.real.parts import BOTH, COMPUTE, MEMORY, READ, STORAGE, Part, policy
+from tests.faults.real.table import row
 from tests.unit.command_line import call
 
 SUITE = """\
@@ -174,6 +176,16 @@ def test_runs_are_spread_over_the_whole_time() -> None:
     listed = order({"healthy": 20, "load": 10, "hog": 10})
     assert sorted(listed) == [(n, i) for n, k in (("healthy", 20), ("hog", 10), ("load", 10)) for i in range(k)]
     assert {name for name, _ in listed[:4]} == {name for name, _ in listed[-4:]} == {"healthy", "load", "hog"}
+
+
+def test_the_table_counts_what_was_caught_and_named_and_who_was_accused() -> None:
+    fine, open_ = Judged("pass", [], False), Judged("undecided", [], False)
+    slow, told = Judged("pass", ["memory.stream.triad.bandwidth"], False), Judged("pass", [], True)
+    #                                               runs pass fail not_rated undecided worse
+    assert row("load", [fine, open_, slow])[1:] == ["3", "2", "0", "0", "1", "1", "0", "67% [9%, 99%]"]
+    assert row("clock", [fine, told, told, open_])[-2:] == ["2", "50% [7%, 93%]"], "a date that nobody names is missed"
+    assert row("healthy", [fine, open_, slow, Judged("not_rated", [], True)])[-1] == "25% [1%, 81%]"
+    assert row("healthy", [fine] * 20)[-1] == "0% [0%, 17%]"
 
 
 def test_what_is_injected_is_gone_however_it_ends(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def table(journal: Journal, names: Sequence[str], refused: Sequence[str], comman
     for name in names:
         found = [_judged(journal, name, place) for place in range(len(journal.of(name)))]
         if found:
-            (alone if FAULTS[name].healthy else rows).append(_row(name, found))
+            (alone if FAULTS[name].healthy else rows).append(row(name, found))
     lines = ["# Real faults on a CPU node", "", *_about(journal, command), "", "## Faults", "", *_grid(HEAD, rows), ""]
     lines += [*([f"Not injected: {'; '.join(refused)}.", ""] if refused else []), *NOTES, ""]
     last = "accused (fail or worse), 95 % interval"
@@ -68,7 +68,8 @@ def _read(folder: Path) -> float:
     return next(float(m["quantity"]["value"]) for m in card["metrics"] if m["key"] == READ and "device" not in m)
 
 
-def _row(name: str, found: Sequence[Judged]) -> list[str]:
+def row(name: str, found: Sequence[Judged]) -> list[str]:
+    """The cells of a fault over its judged runs; of the healthy node, how often it was accused."""
     verdicts = Counter(one.verdict for one in found)
     worse, named = (sum(bool(x) for x in column) for column in ([o.worse for o in found], [o.named for o in found]))
     cells = [FAULTS[name].title, str(len(found)), *(str(verdicts[v]) for v in EXIT_CODES.values()), str(worse)]
