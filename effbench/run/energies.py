@@ -17,25 +17,27 @@ SIMULATED = "a simulated device draws no power of its own"
 
 
 class Energies:
-    """What a journal says about power: the sensors' cards, the idles, and the energy of each trial."""
+    """What a journal says about power: the sensors' cards, the idles, and the energy of each trial.
 
-    def __init__(self, events: Sequence[Event], started: Started, plan: Plan, readings: Readings) -> None:
+    `faults` holds by device what happened to it in the run that makes every energy figure of it invalid.
+    """
+
+    def __init__(
+        self, events: Sequence[Event], started: Started, plan: Plan, readings: Readings, faults: Mapping[str, str]
+    ) -> None:
         published = _cards(events)
         self._characterised = apply.characterised(published, events)
         self.sensors = apply.measured(published, self._characterised)
         self._plan = plan
         self._started_ns = started.t_ns
         self._devices = {a.key: a for a in started.inventory.accelerators}
-        self._windows = [e for e in events if isinstance(e, Window)]
-        self._valid = _kept(events)
+        self._windows = _kept(events)
+        self._faults = faults
         self._readings: Mapping[str, Sequence[Telemetry]] = {name: readings.of(name) for name in readings.devices()}
         self.idle = [idle for key in plan.devices for name in ("bare", "context") if (idle := self._idle(key, name))]
 
-    def of(self, trial: Trial, fault: str) -> Energy | None:
-        """Return the energy of a trial; None when its procedure asks for none or it did not apply.
-
-        `fault` is something of the whole run that makes every energy figure of the device invalid.
-        """
+    def of(self, trial: Trial) -> Energy | None:
+        """Return the energy of a trial; None when its procedure asks for none or it did not apply."""
         if not trial.procedure.energy or trial.skipped is not None:
             return None
         device = self._devices[trial.placement.devices[0]]
@@ -43,10 +45,10 @@ class Energies:
             return Energy(device.key, "absent", SIMULATED, "measure a real device")
         if trial.scope != "device":
             return Energy(device.key, "absent", TEAM, "measure the same kernel with an energy window on one device")
-        windows = [w for w in self._windows if w.trial == trial.id and (w.trial, w.round) in self._valid]
+        windows = [w for w in self._windows if w.trial == trial.id]
         if not windows:
             return Energy(device.key, "absent", "no energy window of it was completed", "run it again, undisturbed")
-        return self._figure(device, windows, self._resting(device.key), fault)
+        return self._figure(device, windows, self._resting(device.key))
 
     def findings(self) -> list[Finding]:
         """Return what a reader must know of the run's power as a whole: devices that no sensor watches."""
@@ -66,16 +68,22 @@ class Energies:
             found.append(Finding("power-telemetry-only", "info", text))
         return found
 
-    def _figure(self, device: Accelerator, windows: Sequence[Window], idle: Idle | None, fault: str) -> Energy:
+    def _figure(self, device: Accelerator, windows: Sequence[Window], idle: Idle | None) -> Energy:
         return figure(
-            device, self.sensors, self._readings, windows, started_ns=self._started_ns, idle=idle, fault=fault
+            device,
+            self.sensors,
+            self._readings,
+            windows,
+            started_ns=self._started_ns,
+            idle=idle,
+            fault=self._faults.get(device.key, ""),
         )
 
     def _idle(self, device: str, name: str) -> Idle | None:
         windows = [w for w in self._windows if w.device == device and w.name == f"idle.{name}"]
         if not windows:
             return None
-        energy = self._figure(self._devices[device], windows, None, "")
+        energy = self._figure(self._devices[device], windows, None)
         settled = min(w.settled_s for w in windows)
         return Idle("bare" if name == "bare" else "context", device, energy, settled)
 
@@ -97,13 +105,20 @@ def _cards(events: Sequence[Event]) -> list[Sensor]:
     return list(cards.values())
 
 
-def _kept(events: Sequence[Event]) -> frozenset[tuple[str, int]]:
-    """Return the (trial, round) pairs that ended well: a wrong result's energy is worth nothing."""
+def _kept(events: Sequence[Event]) -> list[Window]:
+    """Return the windows of idles, and of trials those that ended well: a wrong result's energy is worth nothing.
+
+    A trial that was opened again in the same round replaces what there was of it.
+    """
+    idles: list[Window] = []
+    whole: dict[tuple[str, int], list[Window]] = {}
     opened: tuple[str, int] | None = None
-    kept = set()
+    pending: list[Window] = []
     for event in events:
         if isinstance(event, Opened):
-            opened = (event.trial, event.round)
+            opened, pending = (event.trial, event.round), []
+        elif isinstance(event, Window):
+            (pending if event.trial else idles).append(event)
         elif isinstance(event, Closed) and event.status == "done" and opened == (event.trial, event.round):
-            kept.add(opened)
-    return frozenset(kept)
+            whole[opened] = pending
+    return [*idles, *(window for windows in whole.values() for window in windows)]

@@ -36,18 +36,19 @@ def build(journal: Journal) -> Record:
     ended = ended if isinstance(ended, Ended) else None
     readings = Readings(e for e in events if isinstance(e, Telemetry))
     takes = _takes(events)
-    energies = Energies(events, started, plan, readings)
     measured = _measured(started, plan, takes, readings)
-    findings = [*plan.findings, *_noted(events), *_salvage(journal, ended), *energies.findings()]
     wall_s = _wall_s(events)
-    figures = _health(plan, measured, readings, wall_s, findings)
+    seen: list[Finding] = []
+    figures = _health(plan, measured, readings, wall_s, seen)
     faults = {device: fault(readings.of(device), figures.get(device, {})) for device in plan.devices}
+    energies = Energies(events, started, plan, readings, faults)
+    findings = [*plan.findings, *_noted(events), *_salvage(journal, ended), *energies.findings(), *seen]
     record = Record(
         schema="effbench.record/1",
         digest="",
         plan=plan,
         inventory_before=started.inventory,
-        measurements=_with_energies(measured, plan, energies, faults),
+        measurements=_with_energies(measured, plan, energies),
         started_at=started.started_at,
         tool=started.tool,
         journal_digest=journal.digest,
@@ -75,13 +76,11 @@ def _measured(
     return [measurement(t, kinds[t.placement.devices[0]], takes.get(t.id, []), readings) for t in plan.trials]
 
 
-def _with_energies(
-    measured: Sequence[Measurement], plan: Plan, energies: Energies, faults: Mapping[str, str]
-) -> list[Measurement]:
+def _with_energies(measured: Sequence[Measurement], plan: Plan, energies: Energies) -> list[Measurement]:
     """Put the energy of each trial, and what was found about it, into its measurement."""
     whole = []
     for found, trial in zip(measured, plan.trials, strict=True):
-        energy = energies.of(trial, faults.get(found.device, ""))
+        energy = energies.of(trial)
         if energy is not None:
             noted = [msgspec.structs.replace(f, device=found.device, trial=found.trial) for f in energy.findings]
             found = msgspec.structs.replace(found, energy=energy, findings=[*found.findings, *noted])

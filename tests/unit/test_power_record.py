@@ -8,7 +8,7 @@ import pytest
 from effbench.catalog.site import load_site
 from effbench.device.nvml_reasons import SW_POWER_CAP
 from effbench.model.energy import Held
-from effbench.model.event import Event, Opened, Started, Window
+from effbench.model.event import Closed, Event, Opened, Started, Window
 from effbench.model.record import Record
 from effbench.model.scorecard import Scorecard
 from effbench.run.record import build
@@ -41,8 +41,7 @@ def value(card: Scorecard, key: str) -> float:
 
 def powers(record: Record) -> set[str]:
     """Keys of what a record says of the power of work."""
-    apart = ("power.idle", "power.violation")
-    return {metric.key for metric in power(record) if not metric.key.startswith(apart)}
+    return {metric.key for metric in power(record) if not metric.key.startswith("power.idle")}
 
 
 def test_work_per_joule_by_hand(card: Scorecard, record: Record) -> None:
@@ -120,8 +119,10 @@ def test_joules_under_a_reason_are_of_all_windows_or_of_none(record: Record) -> 
 def test_what_befell_the_device_leaves_no_figure_of_its_work(last: dict[str, float], words: str) -> None:
     spoilt = build(journal(last=last))
     energies = [m.energy for m in spoilt.measurements]
+    energies += [idle.energy for idle in spoilt.idle]
+    assert len(energies) == 7
     assert all(e is not None and e.status == "invalid" and e.energy is None and words in e.reason for e in energies)
-    assert powers(spoilt) == set()
+    assert power(spoilt) == []
 
 
 def test_a_team_has_no_window_and_is_told_so_instead_of_to_run_again() -> None:
@@ -186,3 +187,21 @@ def test_a_run_continued_after_a_reboot_keeps_the_readings_of_both_boots_apart()
         assert alone.energy.energy is not None and joined.energy.energy is not None
         assert joined.energy.energy.value == pytest.approx(alone.energy.energy.value)
         assert joined.energy.status == "valid"
+
+
+@pytest.mark.parametrize(("status", "windows"), [("lost", 0), ("failed", 0), ("done", 1)])
+def test_only_windows_of_what_ended_well_count_and_a_second_attempt_replaces_the_first(
+    status: str, windows: int
+) -> None:
+    whole = journal()
+    first = next(e.trial for e in whole.events if isinstance(e, Opened))
+    lost = [e for e in whole.events if isinstance(e, Opened | Window) and e.trial == first]
+    ended = [
+        msgspec.structs.replace(e, status=status) if isinstance(e, Closed) and e.trial == first else e
+        for e in whole.events
+    ]
+    place = next(i for i, e in enumerate(ended) if isinstance(e, Opened))
+    record = build(msgspec.structs.replace(whole, events=[*ended[:place], *lost, *ended[place:]]))
+    energy = next(m.energy for m in record.measurements if m.trial == first)
+    assert energy is not None and energy.windows == windows
+    assert (energy.status, energy.energy is None) == (("valid", False) if windows else ("absent", True))
