@@ -15,6 +15,7 @@ __all__ = ["SCHEMA", "digest", "load_recipe"]
 
 SCHEMA = "effbench.recipe/1"
 _NAMED = ("suite", "policy")
+_FILES = (".yaml", ".yml", ".json")
 
 
 def load_recipe(path: Path | str) -> Recipe:
@@ -40,8 +41,10 @@ def load_recipe(path: Path | str) -> Recipe:
 
 
 def digest(recipe: Recipe) -> str:
-    """Return the digest of what a recipe asks for; comments and layout do not count."""
-    return digest_of(recipe)
+    """Return the digest of what a recipe asks for; comments, layout and the folder that it lies in do not count."""
+    named = {name: getattr(recipe, name) for name in (*_NAMED, "baseline")}
+    files = {name: Path(path).name for name, path in named.items() if path and path.endswith(_FILES)}
+    return digest_of(msgspec.structs.replace(recipe, **files))
 
 
 def _place(problem: str) -> tuple[int, int]:
@@ -62,4 +65,4 @@ def _mistakes(value: dict[str, Any]) -> Iterator[Mistake]:
 def _beside(path: Path, name: str) -> str:
     """Return the path of the file beside the recipe that `name` means, else `name` itself."""
     file = path.parent / name
-    return str(file) if name.endswith((".yaml", ".yml")) and file.is_file() else name
+    return str(file) if name.endswith(_FILES) and file.is_file() else name

@@ -44,6 +44,18 @@ def test_a_good_recipe_is_read(tmp_path: Path) -> None:
     assert digest(same) == digest(recipe) != digest(load_recipe(written(tmp_path, GOOD.replace("60", "61"))))
 
 
+def test_the_digest_is_that_of_the_same_recipe_in_another_folder(tmp_path: Path) -> None:
+    text = GOOD.replace("node-2026", "own.yaml") + "baseline: b.json\n"
+    found = []
+    for name in "ab":
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "own.yaml").touch()
+        found.append(load_recipe(written(folder, text)))
+    assert found[0].policy == str(tmp_path / "a" / "own.yaml") and found[0].baseline == str(tmp_path / "a" / "b.json")
+    assert digest(found[0]) == digest(found[1]) != digest(load_recipe(written(tmp_path, GOOD)))
+
+
 def test_what_is_left_out_has_a_meaning(tmp_path: Path) -> None:
     recipe = load_recipe(written(tmp_path, "\n".join(GOOD.splitlines()[:5])))
     assert (recipe.launcher, recipe.budget_s, recipe.on_undecided) == (None, {}, "more_rounds")
