@@ -32,8 +32,7 @@ def build(journal: Journal) -> Record:
     if not starts:
         raise DocumentError("the journal's first member (plan and inventory) is damaged: nothing can be salvaged")
     started, plan = starts[0], starts[-1].plan
-    ended = next((e for e in reversed(events) if isinstance(e, Started | Ended)), None)
-    ended = ended if isinstance(ended, Ended) else None
+    ended = _ended(events)
     readings = Readings(e for e in events if isinstance(e, Telemetry))
     takes = _takes(events)
     measured = _measured(started, plan, takes, readings)
@@ -67,6 +66,12 @@ def build(journal: Journal) -> Record:
         findings=findings,
     )
     return msgspec.structs.replace(record, digest=digest(record))
+
+
+def _ended(events: Sequence[Event]) -> Ended | None:
+    """The end of the last command; None when it was cut off."""
+    last = next((e for e in reversed(events) if isinstance(e, Started | Ended)), None)
+    return last if isinstance(last, Ended) else None
 
 
 def _measured(
