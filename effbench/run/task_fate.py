@@ -15,6 +15,8 @@ _STUCK = (
     *("PartitionNodeLimit", "PartitionTimeLimit", "PartitionDown", "PartitionInactive", "AccountNotAllowed"),
     "launch failed requeued held",
 )
+# squeue(1), JOB STATE CODES: held until a person lets it go.
+_HELD = ("REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT")
 _ENDINGS = {
     "NODE_FAIL": "its node failed while the run was on it (NODE_FAIL)",
     "TIMEOUT": "the time limit ended it (TIMEOUT); ask for more with --time",
@@ -68,6 +70,8 @@ def fate(task: Task | None, started: bool, ended: bool, unable: str, signs: Sign
         return _over(task, started) if signs.lasting_s("over") >= limits.settle_s else None
     if task.state == "PENDING":
         return _waiting(task, unable, signs, limits)
+    if task.state in _HELD:
+        return f"Slurm holds it ({task.state})" if signs.lasting_s("held") >= limits.settle_s else None
     if not started:
         if signs.lasting_s("silent") < limits.shared_s:
             return None

@@ -145,6 +145,7 @@ def test_a_run_that_breaks_on_a_node_is_told_with_its_last_words(fake, tmp_path)
         ("7_0|PENDING||n4|ReqNodeNotAvail, UnavailableNodes:n4", "cannot run a job: down*, not responding"),
         ("7_0|PENDING||n1|launch failed requeued held", "will not start it"),
         ("7_0|PENDING||n1|Priority", "waited"),
+        ("7_0|SPECIAL_EXIT||n1|None", "Slurm holds it"),
         ("", "before it could write"),
     ],
 )
@@ -200,6 +201,12 @@ def test_a_controller_that_is_silent_for_a_moment_loses_nobody(fake):
     with pytest.raises(SiteError, match="Unable to contact"):
         slurm_queue.tasks(["7"], dict(os.environ))
     assert slurm_queue.steps("7", "x", dict(os.environ)) == []
+
+
+def test_a_task_that_had_begun_and_is_held_is_not_waited_for_without_end():
+    held, signs = Task("7", 0, "REQUEUE_HOLD", "", "n1", "None"), Signs()
+    assert fate(held, True, False, "", signs, Limits(settle_s=60.0)) is None
+    assert "REQUEUE_HOLD" in (fate(held, True, False, "", signs, Limits(settle_s=0.0)) or "")
 
 
 def test_a_requeued_task_has_time_to_come_back():
