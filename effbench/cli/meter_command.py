@@ -8,6 +8,7 @@ from effbench import api
 from effbench.cli import options
 from effbench.run import metering
 from effbench.store import documents
+from effbench.store.runs import carry_kept
 
 
 @click.command("meter")
@@ -26,8 +27,7 @@ def command(run: Path, log: Path, folder: Path, uncertainty: str | None, policy:
     source = run if run.is_dir() else run.parent
     api.checked_folder(folder)
     count = metering.add_to_run(source / documents.JOURNAL, log, folder / documents.JOURNAL, uncertainty)
-    if (source / "site.yaml").is_file():
-        api.keep_site(folder, source / "site.yaml")
+    carry_kept(source, folder)
     record = api.replay(folder)
     api.artefacts(folder, record, rules)
     for finding in record.findings:

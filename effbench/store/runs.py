@@ -131,7 +131,17 @@ def carry(source: Path, target: Path) -> None:
     """
     if not (source / documents.JOURNAL).is_file():
         raise DocumentError(f"{source}: there is no {documents.JOURNAL} to replay")
-    for name in (documents.JOURNAL, SITE, BASELINE):
+    documents.write(target / documents.JOURNAL, (source / documents.JOURNAL).read_bytes())
+    carry_kept(source, target)
+
+
+def carry_kept(source: Path, target: Path) -> None:
+    """Copy what is kept with a run, the site's figures and the baseline, into another folder.
+
+    Raises:
+        OutputError: the folder cannot take it.
+    """
+    for name in (SITE, BASELINE):
         if (source / name).is_file():
             documents.write(target / name, (source / name).read_bytes())
 
