@@ -279,6 +279,14 @@ def test_what_the_kernel_calls_a_copy_is_in_the_report_with_the_boards_topology(
     page = _section(Case(case.card, case.grade, record), "scaling")
     assert "NVLink 18 up: 18 to a switch; PCIe gen 5 x16, NUMA 0" in page and "between NUMA nodes" in page
     assert "GPU 0 to GPU 1" in html.render(case.card, case.grade, record).decode()
+    two = {name: value for name, value in step.facts().items() if name.endswith((".gpu0.gpu1", ".gpu1.gpu0"))}
+    pair = msgspec.structs.replace(trial, placement=Placement(["gpu0", "gpu1"], 2))
+    only = msgspec.structs.replace(
+        record,
+        plan=msgspec.structs.replace(record.plan, trials=[pair]),
+        measurements=[msgspec.structs.replace(measured, facts=two)],
+    )
+    assert "18 up: 18 to a switch" in _section(Case(case.card, case.grade, only), "scaling"), "no matrix, but the two"
     assert "| gpu3 | – | PCIe gen 5 x16, NUMA 1 |" in markdown.render(case.card, case.grade, record).decode()
 
 
