@@ -10,7 +10,8 @@ import math
 # NVML's power readings and energy counters are renewed every 100 ms on every data-centre part since Volta's successor
 # (arXiv 2312.02741, November 2026 catalogue of sensors); a CPU's RAPL every millisecond, for which nothing is paced.
 SENSOR_PERIOD_S = 0.1
-FRACTIONS = 8
+# Repetitions of p/q periods are seen at places 1/q of a period apart: from q = 4 on looks of 25 ms leave nothing unseen.
+FRACTIONS = 4
 # Discarded before anything is taken over a window: NVML's one-second mean needs 0.9 s to rise (arXiv 2312.02741).
 RAMP_S = 1.5
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -27,8 +28,8 @@ def batch(n: int, number: int) -> int:
 def walk_s(step_s: float, window_s: float, period_s: float = SENSOR_PERIOD_S) -> float:
     """Return how far, s, the sensor's look wanders through the repetition over the window; 0 is locked for good.
 
-    Measured against the nearest simple fraction p/q of the period (q up to 8): the look returns to the same q places,
-    and only the distance from that fraction moves them.
+    Measured against the nearest simple fraction p/q of the period (q up to 4): the look returns to the same places, and
+    only the distance from that fraction moves them.
     """
     if step_s <= 0:
         return period_s
@@ -40,14 +41,14 @@ def walk_s(step_s: float, window_s: float, period_s: float = SENSOR_PERIOD_S) ->
 
 
 def pause_s(step_s: float, window_s: float, period_s: float = SENSOR_PERIOD_S) -> float:
-    """Return the pause after each repetition that makes the phase walk at least one `period_s` over the window, s.
+    """Return the pause after each repetition that makes the phase walk one `period_s` over the window, s.
 
-    0 where it walks by itself. The pause is at most two periods over the whole window: 2 % of one of ten seconds.
+    0 where it walks by itself. The pause is at most two periods over the whole window (2 % of one of ten seconds);
+    where none of that length does it, as with a few long repetitions, the one that walks furthest.
     """
-    if step_s < period_s / FRACTIONS or window_s <= 0 or walk_s(step_s, window_s, period_s) >= period_s:
+    if step_s < period_s / FRACTIONS / 2 or window_s <= 0 or walk_s(step_s, window_s, period_s) >= period_s:
         return 0.0
-    least = period_s * step_s / window_s
-    for times in (1.0, 1.5, 2.0):
-        if walk_s(step_s + times * least, window_s, period_s) >= 0.9 * period_s:
-            return times * least
-    return least
+    pauses = [times * period_s * step_s / window_s for times in (1.0, 1.5, 2.0)]
+    walks = [walk_s(step_s + pause, window_s, period_s) for pause in pauses]
+    enough = (pause for pause, walk in zip(pauses, walks, strict=True) if walk >= 0.9 * period_s)
+    return next(enough, pauses[walks.index(max(walks))])
