@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from effbench.catalog.metrics import lookup
 from effbench.grade.gates import compare, ends
 from effbench.grade.ladder import Ladder
-from effbench.grade.shrink import LEAST, score
+from effbench.grade.shrink import LEAST
 from effbench.grade.yardsticks import untrusted, yardsticks
 from effbench.model.grade import DomainGrade, Reason, Verdict
 from effbench.model.policy import DomainRule, MetricRule, Policy
@@ -37,7 +37,7 @@ def domain(
             continue
         reasons.append(_reason(metric, ladder, metrics))
         low, high = ends(metric)
-        own = (low, metric.quantity.value, high, score(metric, policy.prior))
+        own = (low, metric.quantity.value, high, ladder.score(metric))
         shares.append((wanted.weight, *map(_clamped, own)))
     missing = any(r.outcome == "not_rated" and r.observed is None for r in reasons)
     if missing or not shares:

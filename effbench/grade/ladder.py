@@ -2,16 +2,24 @@
 
 from collections.abc import Sequence
 
+from effbench.grade.shrink import score
 from effbench.model.policy import Policy
+from effbench.model.scorecard import Metric
+from effbench.model.suite import DeviceClass
 
 
 class Ladder:
-    """The grades of a policy, best first. The last one is the policy's fail grade."""
+    """The grades of a policy for a device class, best first. The last one is the policy's fail grade."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, kind: DeviceClass) -> None:
         self._steps = sorted(((float(share), name) for name, share in policy.ladder.items()), reverse=True)
         self.names = [name for _, name in self._steps] + [policy.fail_grade]
+        self._prior, self._kind = policy.prior, kind
         self.pass_share = float(policy.ladder[policy.pass_grade])
+
+    def score(self, metric: Metric) -> float:
+        """Return what a share counts for a grade; at most its low end, and less the less was measured."""
+        return score(metric, self._prior, self._kind)
 
     def at(self, share: float) -> str:
         """Return the grade that `share` of the reference earns."""

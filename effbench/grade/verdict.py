@@ -21,7 +21,7 @@ def grade(card: Scorecard, policy: Policy) -> Grade:
     if card.cluster is not None:
         return grade_cluster(card, card.cluster, policy)
     section = policy.gpu if card.device_class == "gpu" else policy.cpu
-    ladder = Ladder(policy)
+    ladder = Ladder(policy, card.device_class)
     gates = [reason for rule in section.gates if (reason := gate(rule, card)) is not None]
     domains = [domain(rule, card.metrics, ladder, policy, card.planned or ()) for rule in section.domains]
     doubts, decided = _doubts(card, policy), _decided(card)

@@ -53,13 +53,12 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Prior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What is assumed of a node before it is measured: its share of the reference, and how widely nodes vary.
 
-    By default the share is a B, the best that anything gets here without recordings to rest on (`provisional_cap`); of
-    the spread (a standard deviation of the logarithm) it is known that GPUs of one node commonly differ by 5 % and more
-    (stas00, machine learning engineering, the table of achieved matrix speeds).
+    By default the share is a B, the best that anything gets here without recordings to rest on (`provisional_cap`), and
+    the spread (a standard deviation of the logarithm) that of the device class, see `grade.shrink`.
     """
 
     share: str = "0.85"
-    spread: str = "0.05"
+    spread: str | None = None
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

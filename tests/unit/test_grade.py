@@ -11,7 +11,7 @@ from effbench.grade.gates import compare
 from effbench.grade.ladder import Ladder
 from effbench.grade.shrink import score
 from effbench.grade.verdict import grade
-from effbench.model.grade import EXIT_CODES
+from effbench.model.grade import EXIT_CODES, Grade
 from effbench.model.policy import DomainRule, GateRule, MetricRule, Policy, Prior, Section
 from effbench.model.quantity import Ceiling, Interval, Quantity
 from effbench.model.scorecard import DeviceCard, Metric, Scorecard
@@ -223,7 +223,7 @@ def test_compare_is_a_partition(value: float, half: float, lower: bool, threshol
 
 @given(shares=st.lists(st.floats(0.3, 1.2), min_size=2, max_size=2), better=st.floats(0, 0.3))
 def test_a_better_node_never_gets_a_worse_grade(shares: list[float], better: float) -> None:
-    order = [*Ladder(POLICY).names]
+    order = [*Ladder(POLICY, "cpu").names]
     rank = {"pass": 0, "undecided": 1, "not_rated": 2, "fail": 3}
     before = grade(card(share(COMPUTE, shares[0]), share(MEMORY, shares[1])), POLICY)
     after = grade(card(share(COMPUTE, shares[0] + better), share(MEMORY, shares[1] + better)), POLICY)
@@ -233,7 +233,7 @@ def test_a_better_node_never_gets_a_worse_grade(shares: list[float], better: flo
 
 
 def test_the_ladder_is_ordered() -> None:
-    ladder = Ladder(POLICY)
+    ladder = Ladder(POLICY, "cpu")
     assert ladder.names == ["S", "A", "B", "C", "F"]
     assert [ladder.at(x) for x in (1.0, 0.97, 0.96, 0.9, 0.8, 0.1)] == ["S", "S", "A", "B", "C", "F"]
     for a, b in itertools.pairwise(ladder.names):
@@ -322,15 +322,18 @@ def test_few_rounds_buy_no_top_grade() -> None:
     assert (few.grade, many.grade) == ("A", "S")
 
 
-def test_one_round_on_a_good_node_is_no_top_grade() -> None:
-    """At its reference with the spread of two tau: the interval's own end would be an S, the evidence is not."""
-    once = [share(key, 1.0, 0.03) for key in (COMPUTE, MEMORY)]
-    often = [share(key, 1.0, 0.03 / 6**0.5) for key in (COMPUTE, MEMORY)]
-    few, many = grade(card(*once), POLICY), grade(card(*often), POLICY)
+def test_two_rounds_of_a_good_node_are_no_top_grade() -> None:
+    """At its reference with the assumed spread of a GPU: the interval's own end is an S, the evidence is not."""
+
+    def graded(rounds: int) -> Grade:
+        half = 2 * 0.015 / rounds**0.5
+        return grade(card(share(COMPUTE, 1.0, half), share(MEMORY, 1.0, half), device_class="gpu"), POLICY)
+
+    few, many = graded(2), graded(6)
     assert (few.grade, many.grade) == ("A", "S")
     low = few.domains[0]
     assert low.share_low is not None and low.score is not None
-    assert (low.share_low, low.score) == (pytest.approx(0.97), pytest.approx(0.9627, abs=1e-4))
+    assert (low.share_low, low.score) == (pytest.approx(0.9788, abs=1e-4), pytest.approx(0.9652, abs=1e-4))
     assert few.score == pytest.approx(low.score)
 
 
@@ -339,12 +342,12 @@ def test_a_prior_lowers_grades_and_lifts_none(value: float, half: float, at: flo
     metric = share(COMPUTE, value, half * value)
     low = metric.interval.low if metric.interval is not None else 0.0
     prior = Prior(str(at), str(spread))
-    assert 0 < score(metric, prior) <= min(low, 1.0)
+    assert 0 < score(metric, prior, "gpu") <= min(low, 1.0)
     node = card(metric, share(MEMORY, 0.99))
     plain, drawn = (grade(node, msgspec.structs.replace(POLICY, prior=p)) for p in (Prior("1", "1e9"), prior))
     assert drawn.verdict == plain.verdict, "a prior judges nothing"
     if plain.grade is not None:
-        ladder = Ladder(POLICY)
+        ladder = Ladder(POLICY, "cpu")
         assert drawn.grade is not None
         assert ladder.rank(drawn.grade) >= ladder.rank(plain.grade)
         assert (drawn.grade == "F") == (drawn.verdict == "fail")
@@ -352,7 +355,7 @@ def test_a_prior_lowers_grades_and_lifts_none(value: float, half: float, at: flo
 
 def test_a_share_without_a_pessimistic_end_scores_nothing() -> None:
     for metric in (share(COMPUTE, 0.9, interval=None), share(COMPUTE, 0.1, 0.2), share(COMPUTE, 0.0)):
-        assert score(metric, Prior()) <= 1e-9
+        assert score(metric, Prior(), "gpu") <= 1e-9
 
 
 def test_what_passes_is_a_pass_however_little_was_measured() -> None:
