@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from effbench.faults.cells import CELLS
 from effbench.faults.result import Result
 from effbench.faults.site import DEVICES, PART
-from effbench.faults.table import CAUGHT_LEAST, FAILED_MOST, NODES, SPREAD_MOST, Row
+from effbench.faults.table import BASELINES, CAUGHT_LEAST, FAILED_MOST, MEASURED, NODES, SPREAD_MOST, Row
 from effbench.model.grade import PRECEDENCE
 
 __all__ = ["markdown", "verdict"]
@@ -55,7 +55,7 @@ def _assumed() -> str:
         "catalogue's references of the part (energy: with a gate that any energy figure of a matrix product meets); "
         "claim is `8x` the part; burn-in is burn-in.",
         "Caught: the verdict is not pass, and what stands against the node names the fault. 95 % intervals after "
-        "Clopper and Pearson.",
+        f"Clopper and Pearson; cases share {BASELINES} baselines of {MEASURED} nodes, so they are a bit too narrow.",
         f"Targets, at a spread of up to {SPREAD_MOST:.0%}: at least {CAUGHT_LEAST:.0%} of faults of 10 % and more are "
         f"caught; at most {FAILED_MOST:.0%} of healthy nodes fail (undecided ones are counted apart).",
     ]
