@@ -10,7 +10,7 @@ import math
 # NVML's power readings and energy counters are renewed every 100 ms on every data-centre part since Volta's successor
 # (arXiv 2312.02741, November 2026 catalogue of sensors); a CPU's RAPL every millisecond, for which nothing is paced.
 SENSOR_PERIOD_S = 0.1
-# Repetitions of p/q periods are seen at places 1/q of a period apart: from q = 4 on looks of 25 ms leave nothing unseen.
+# Repetitions of p/q periods are seen at places 1/q of a period apart: from q = 4 on looks of 25 ms see all of it.
 FRACTIONS = 4
 # Discarded before anything is taken over a window: NVML's one-second mean needs 0.9 s to rise (arXiv 2312.02741).
 RAMP_S = 1.5
