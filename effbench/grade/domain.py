@@ -8,7 +8,7 @@ from effbench.grade.gates import compare, ends
 from effbench.grade.ladder import Ladder
 from effbench.grade.shrink import LEAST
 from effbench.grade.yardsticks import untrusted, yardsticks
-from effbench.model.grade import DomainGrade, Reason, Verdict
+from effbench.model.grade import PRECEDENCE, DomainGrade, Reason, Verdict
 from effbench.model.policy import DomainRule, MetricRule, Policy
 from effbench.model.record import USABLE
 from effbench.model.scorecard import Metric
@@ -25,9 +25,11 @@ def domain(
     gave nothing is missing evidence, and the next one is no substitute.
 
     The share of a domain is the weighted geometric mean over its metrics, each counted at most as 1, so that a
-    figure above its reference cannot buy out one below.
+    figure above its reference cannot buy out one below. Nor can a mean buy out a required figure that was measured
+    and misses even the pass grade at its optimistic end (INTERFACES section 1).
     """
     reasons: list[Reason] = []
+    failed: list[Reason] = []
     shares: list[tuple[float, ...]] = []
     for wanted in rule.metrics:
         metric = _chosen(wanted, metrics, planned)
@@ -36,6 +38,8 @@ def domain(
                 reasons.append(_missing(wanted, metrics, planned))
             continue
         reasons.append(_reason(metric, ladder, metrics))
+        if wanted.required and reasons[-1].outcome in ("fail", "not_rated"):
+            failed.append(reasons[-1])
         low, high = ends(metric)
         own = (low, metric.quantity.value, high, ladder.score(metric))
         shares.append((wanted.weight, *map(_clamped, own)))
@@ -43,17 +47,23 @@ def domain(
     if missing or not shares:
         return DomainGrade(rule.name, "not_rated", reasons, rule.required, rule.critical)
     means = [_mean([(row[0], row[end]) for row in shares]) for end in (1, 2, 3, 4)]
-    return _graded(rule, reasons, means, ladder, policy)
+    mean: Verdict = compare(means[0], means[2], ladder.pass_share, lower_is_better=False)
+    if mean == "fail" and any(r.suspect for r in reasons):
+        mean = "not_rated"
+    outcomes = {mean, *(r.outcome for r in failed)}
+    return _graded(rule, reasons, means, next(v for v in PRECEDENCE if v in outcomes), ladder, policy)
 
 
 def _graded(
-    rule: DomainRule, reasons: list[Reason], means: Sequence[float], ladder: Ladder, policy: Policy
+    rule: DomainRule,
+    reasons: list[Reason],
+    means: Sequence[float],
+    outcome: Verdict,
+    ladder: Ladder,
+    policy: Policy,
 ) -> DomainGrade:
     low, share, high, scored = means
-    outcome: Verdict = compare(low, high, ladder.pass_share, lower_is_better=False)
-    if outcome == "fail" and any(r.suspect for r in reasons):
-        outcome = "not_rated"
-    earned = ladder.earned(low, scored)
+    earned = ladder.earned(low, scored) if outcome != "fail" else policy.fail_grade
     capped = any(r.provisional for r in reasons)
     grade = ladder.capped(earned, policy.provisional_cap) if capped else earned
     return DomainGrade(

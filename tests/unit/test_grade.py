@@ -86,9 +86,27 @@ def test_a_share_may_be_written_with_the_unit_of_shares() -> None:
 
 def test_a_figure_that_its_domain_carries_is_named() -> None:
     rules = Section(SECTION.gates, [DomainRule("compute", [MetricRule([COMPUTE]), MetricRule([MEMORY])])])
-    verdict = grade(card(share(COMPUTE, 0.65), share(MEMORY, 0.99)), msgspec.structs.replace(POLICY, cpu=rules))
+    verdict = grade(card(share(COMPUTE, 0.74, 0.03), share(MEMORY, 0.99)), msgspec.structs.replace(POLICY, cpu=rules))
     assert verdict.verdict == "pass"
     assert f"but not by itself {COMPUTE};" in verdict.summary and "Every required figure" not in verdict.summary
+
+
+def test_no_mean_buys_out_a_required_figure_that_was_measured_and_misses() -> None:
+    rules = Section(SECTION.gates, [DomainRule("compute", [MetricRule([COMPUTE]), MetricRule([MEMORY], 3.0)])])
+    policy = msgspec.structs.replace(POLICY, cpu=rules)
+    verdict = grade(card(share(COMPUTE, 0.60), share(MEMORY, 0.99)), policy)
+    assert verdict.domains[0].share_low is not None and verdict.domains[0].share_low > 0.75
+    assert (verdict.verdict, verdict.domains[0].outcome, verdict.domains[0].grade) == ("fail", "fail", "F")
+    assert COMPUTE in verdict.summary and "0.600" in verdict.summary
+    disturbed = share(COMPUTE, 0.60, status="suspect")
+    assert grade(card(disturbed, share(MEMORY, 0.99)), policy).verdict == "not_rated"
+    optional = Section(
+        SECTION.gates, [DomainRule("compute", [MetricRule([COMPUTE], required=False), rules.domains[0].metrics[1]])]
+    )
+    assert (
+        grade(card(share(COMPUTE, 0.60), share(MEMORY, 0.99)), msgspec.structs.replace(policy, cpu=optional)).verdict
+        == "pass"
+    )
 
 
 def test_a_missing_required_metric_is_not_rated_and_says_which() -> None:
@@ -362,7 +380,7 @@ def test_what_passes_is_a_pass_however_little_was_measured() -> None:
     """One metric sure and low, one unsure and high: the ends pass together, and the letter says no fail."""
     rules = Section(SECTION.gates, [DomainRule("compute", [MetricRule([COMPUTE]), MetricRule([MEMORY])])])
     policy = msgspec.structs.replace(POLICY, cpu=rules)
-    verdict = grade(card(share(COMPUTE, 0.61, 0.0), share(MEMORY, 1.2, 0.27)), policy)
+    verdict = grade(card(share(COMPUTE, 0.70, 0.06), share(MEMORY, 1.2, 0.27)), policy)
     (found,) = verdict.domains
     assert found.share_low is not None and found.score is not None
     assert found.score < 0.75 < found.share_low
