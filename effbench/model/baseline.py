@@ -9,6 +9,9 @@ from effbench.model.scorecard import Better
 from effbench.model.suite import DeviceClass
 from effbench.model.unit import Unit
 
+# No figure of a machine is larger, and none above zero as small; quotients and squares stay numbers.
+FIGURE_MAX = 1e100
+
 
 class Anchor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Where the runs lie on an absolute scale: the median share of the catalogue's reference, 0 to 1 and above."""
@@ -59,6 +62,8 @@ class BaselineRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
             raise ValueError(f"mad of {self.key} is {self.mad}; it is finite and not negative")
         if not self.lowest <= self.median <= self.highest:
             raise ValueError(f"{self.key}: the median {self.median} lies outside {self.lowest} to {self.highest}")
+        if self.mad is not None and self.mad > (1 + 1e-9) * max(self.highest - self.median, self.median - self.lowest):
+            raise ValueError(f"{self.key}: no run is as far from the median as the mad of {self.mad} says")
         if self.n < 1 or not self.trial_keys:
             raise ValueError(f"{self.key}: a row rests on at least one run and names its trials")
         if (self.n >= 3) != (self.mad is not None):
@@ -95,6 +100,6 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
 
 def _positive(what: str, value: float) -> None:
-    """Refuse what no share can be taken of: zero, a negative number, NaN, infinity."""
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{what} is {value}; a baseline needs figures above zero")
+    """Refuse what no share can be taken of: zero, a negative number, NaN, infinity, and what is near them."""
+    if not 1 / FIGURE_MAX < value < FIGURE_MAX:
+        raise ValueError(f"{what} is {value}; a baseline needs figures above zero, such as a machine has")

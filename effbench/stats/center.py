@@ -20,6 +20,8 @@ MAD_EFFICIENCY = 0.37
 # However alike the runs were: not less than this part of the assumed spread. Ours; a MAD of few values is too easily
 # zero.
 SPREAD_LEAST = 0.25
+# A ratio that is only known to within a factor of e^100 is not known; more would leave the range of numbers.
+HALF_MAX = 100.0
 
 
 class Center(NamedTuple):
@@ -66,6 +68,7 @@ def share_of(side: Side, at: Center, better: Better, tau: float, own: bool, leve
     else:
         among = reach * max(seen, tau)
     again = among if own else reach * tau
-    half = math.sqrt(block(side, tau, level) ** 2 + again**2 + among**2 * median_inflation(at.n) / at.n)
+    centre = among * math.sqrt(median_inflation(at.n) / at.n)
+    half = min(math.hypot(block(side, tau, level), again, centre), HALF_MAX)
     share = at.median / side.value if better == "lower" else side.value / at.median
     return share, share * math.exp(-half), share * math.exp(half)

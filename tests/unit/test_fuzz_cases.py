@@ -13,11 +13,19 @@ from effbench import api, resources
 from effbench.catalog.policies import load_policy
 from effbench.grade.verdict import grade
 from effbench.importers.text import lines
-from effbench.model.error import CatalogError, InputError
+from effbench.model.baseline import Baseline
+from effbench.model.error import CatalogError, DocumentError, InputError
 from effbench.model.scorecard import Scorecard
+from effbench.score.against_baseline import against_baseline
+from effbench.score.baseline import baseline, sealed, seen
+from effbench.stats.center import Center, share_of
+from effbench.stats.compare import Side
+from effbench.store import documents
+from effbench.store.baselines import load_baseline
 from effbench.store.scorecard_lines import GradedLine, LostLine, graded_lines
 from tests.fuzz.run import Tally, hunt
 from tests.fuzz.targets import Target
+from tests.unit.slowed_records import slowed
 
 NODE_2026 = resources.find("policies", "node-2026")
 RECORDING = sorted((Path(__file__).parents[1] / "recordings").glob("*/journal.jsonl.gz"))[0]
@@ -60,6 +68,31 @@ def test_an_interval_that_is_sure_or_holds_nothing_is_none(card: Scorecard, tmp_
     lost, kept = graded_lines(lines(path), load_policy(NODE_2026), path)
     assert isinstance(lost, LostLine) and "Interval.level is" in lost.problem
     assert isinstance(kept, GradedLine) and kept.grade.verdict == "pass"
+
+
+@pytest.mark.parametrize("field", ["mad", "median", "lowest", "highest"])
+@pytest.mark.parametrize("value", [1e308, 1e-300])
+def test_a_baseline_has_only_figures_that_runs_can_have(tmp_path: Path, field: str, value: float) -> None:
+    record = api.record_of(RECORDING)
+    made = baseline([seen(slowed(record, 1 + 0.01 * i, f"r{i}")) for i in range(5)])
+    path, raw = tmp_path / "baseline.json", msgspec.to_builtins(made)
+    documents.write(path, documents.encode(made))
+    assert load_baseline(path).rows
+    row = next(row for row in raw["rows"] if row["mad"] > 0)
+    row[field] = value
+    if (field, value) == ("mad", 1e-300):
+        documents.write(path, documents.encode(sealed(msgspec.convert(raw, Baseline))))
+        assert against_baseline(api.score(record), record, load_baseline(path)).metrics
+        return
+    path.write_bytes(msgspec.json.encode(raw))
+    with pytest.raises(DocumentError, match=r"needs figures above zero|no run is as far|outside"):
+        load_baseline(path)
+
+
+def test_a_share_of_runs_that_agree_on_nothing_is_an_interval_of_numbers() -> None:
+    at, side = Center(1.0, 1e200, 5), Side(1.0, 0.9, 1.1, 3, 0.01)
+    share, low, high = share_of(side, at, "higher", 0.05, own=False)
+    assert share == 1.0 and 0 < low < 1e-40 and 1e40 < high < 1e200
 
 
 def unsound(path: Path) -> None:
