@@ -20,7 +20,7 @@ __all__ = ["MARKS", "curve", "marks"]
 # Spreads at which no single look at a node can find a fault of 10 % without condemning healthy nodes.
 WIDE = (0.04, 0.08)
 SIZES_FLEET, SIZES_OWN = (0.05, 0.10, 0.20, 0.30), (0.0, 0.05, 0.10, 0.20)
-MARKS = ("0.90", "0.92", "0.94", "0.96")
+MARKS = ("0.90", "0.92", "0.94", "0.95", "0.96")
 MARKED = ("one-5", "one-10", "one-10-devices", "healthy", "healthy-devices")
 
 

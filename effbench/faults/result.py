@@ -20,7 +20,7 @@ class Marked(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What was found. `missed` names the cells whose target was missed, `broken` those where an invariant was."""
+    """What was found. `missed` names the rows whose target was missed, `broken` those where an invariant was."""
 
     schema: Literal["effbench.faults/1"]
     version: str
@@ -66,4 +66,4 @@ def everything(count: int, seed: int, version: str, tell: Callable[[str], None])
 
 
 def _names(rows: Sequence[Row]) -> list[str]:
-    return [f"{row.cell} at {row.spread:.0%}" for row in rows]
+    return [f"{row.title}, at a spread of {row.spread:.0%}" for row in rows]
