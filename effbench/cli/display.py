@@ -22,8 +22,7 @@ class PlainDisplay:
     """One line per trial and round. Used where stderr is not a terminal."""
 
     def __init__(self) -> None:
-        self._began = 0.0
-        self._where = ""
+        self._begun: dict[str, tuple[float, str]] = {}
 
     def begin(self, plan: Plan, inventory: Inventory) -> None:
         """Say what will run."""
@@ -32,17 +31,17 @@ class PlainDisplay:
 
     def trial(self, trial: Trial, round_number: int, done: int, total: int, left_s: float) -> None:
         """Remember the trial; the line is printed when it has ended."""
-        self._began = time.monotonic()
-        self._where = f"[{done}/{total}] round {round_number + 1}"
+        self._begun[trial.id] = (time.monotonic(), f"[{done}/{total}] round {round_number + 1}")
 
     def progress(self, progress: Progress, telemetry: Telemetry | None) -> None:
         """Nothing: a log is not redrawn."""
 
     def closed(self, trial: Trial, status: str, detail: str) -> None:
         """Print the line of one trial."""
-        took = time.monotonic() - self._began
+        began, where = self._begun.pop(trial.id)
+        took = time.monotonic() - began
         tail = f": {detail}" if detail else ""
-        options.say(f"{self._where}  {trial.id}  {MARKS.get(status, status)}  {took:.1f} s{tail}")
+        options.say(f"{where}  {trial.id}  {MARKS.get(status, status)}  {took:.1f} s{tail}")
 
     def note(self, finding: Finding) -> None:
         """Print a finding as it is made."""
@@ -62,7 +61,7 @@ class LiveDisplay:
         self._console = Console(stderr=True)
         self._live: Live | None = Live(console=self._console, auto_refresh=False, transient=True)
         self._drawn = 0.0
-        self._facts: dict[str, str] = {}
+        self._facts: dict[str, dict[str, str]] = {}  # by trial: several, where devices work at once
         self._recent: list[str] = []
         self._done, self._total, self._ends = 0, 1, 0.0
 
@@ -75,29 +74,30 @@ class LiveDisplay:
 
     def trial(self, trial: Trial, round_number: int, done: int, total: int, left_s: float) -> None:
         """Show the new trial."""
-        self._facts = {"measuring": trial.id, "round": str(round_number + 1)}
+        self._facts[trial.id] = {"measuring": trial.id, "round": str(round_number + 1)}
         self._done, self._total, self._ends = done, total, time.monotonic() + left_s
         self._draw()
 
     def progress(self, progress: Progress, telemetry: Telemetry | None) -> None:
         """Show the running estimate, the clock and the watts."""
-        self._facts["phase"] = f"{progress.phase}, {progress.elapsed_s:.1f} s"
+        facts = self._facts.setdefault(progress.trial, {"measuring": progress.trial})
+        facts["phase"] = f"{progress.phase}, {progress.elapsed_s:.1f} s"
         if progress.step_s is not None:
             spread = ""
             if progress.low_s is not None and progress.high_s is not None:
                 spread = f"  (middle half {fmt.duration(progress.low_s)} to {fmt.duration(progress.high_s)})"
-            self._facts["step"] = f"{fmt.duration(progress.step_s)}{spread}"
+            facts["step"] = f"{fmt.duration(progress.step_s)}{spread}"
         clock = progress.clock_hz or (telemetry.clock_hz if telemetry else None)
         if clock is not None:
-            self._facts["clock"] = f"{clock / 1e9:.2f} GHz"
+            facts["clock"] = f"{clock / 1e9:.2f} GHz"
         if telemetry is not None and telemetry.power_w is not None:
-            self._facts["power"] = f"{telemetry.power_w:.0f} W"
+            facts["power"] = f"{telemetry.power_w:.0f} W"
         self._draw()
 
     def closed(self, trial: Trial, status: str, detail: str) -> None:
         """Move the trial to the list of what has been done."""
         mark = "[green]ok[/]" if status == "done" else f"[red]{MARKS.get(status, status)}[/]"
-        step = self._facts.get("step", "").split("  ")[0]
+        step = self._facts.pop(trial.id, {}).get("step", "").split("  ")[0]
         self._recent = [*self._recent[-5:], f"{mark}  {_escape(trial.id)}  [dim]{step}[/]"]
         if status != "done":
             self._console.print(f"[red]{MARKS.get(status, status)}[/]  {_escape(trial.id)}: {_escape(detail)}")
@@ -127,8 +127,9 @@ class LiveDisplay:
         from rich.text import Text
 
         table = Table.grid(padding=(0, 2))
-        for name, value in self._facts.items():
-            table.add_row(Text(name, style="dim"), Text(value))
+        for facts in self._facts.values():
+            for name, value in facts.items():
+                table.add_row(Text(name, style="dim"), Text(value))
         left = max(0.0, self._ends - time.monotonic())
         done = [Text.from_markup(line) for line in self._recent]
         bar = ProgressBar(self._total, min(self._done, self._total))

@@ -30,7 +30,8 @@ def command(suite: str, device: str, only: str | None, fake: str | None, workloa
     for key in todo.devices:
         alone = api.first_round(todo, key)
         if alone:
-            lines.append(f"{key}: {names[key]}, one device after another")
+            order = "all devices at once" if todo.at_once else "one device after another"
+            lines.append(f"{key}: {names[key]}, {order}")
         for trial in alone:
             lines.append(f"  {trial.expected_s:6.1f} s  {trial.id}{'  (emulated)' if trial.emulated else ''}")
     for team in api.first_teams(todo):

@@ -90,7 +90,7 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Everything that one run will do. `digest` is over all other fields."""
+    """Everything that one run will do. `digest` is over all other fields. `at_once`: its devices work together."""
 
     schema: Literal["effbench.plan/1"]
     digest: str
@@ -108,3 +108,4 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     devices: list[str]
     idle: Idles | None = None
     findings: list[Finding] = []
+    at_once: bool = False

@@ -106,7 +106,11 @@ class Idles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A named set of workloads with its budget. `rounds` and `budget_s` (start to report) are per device class."""
+    """A named set of workloads with its budget. `rounds` and `budget_s` (start to report) are per device class.
+
+    `at_once` runs all GPUs of the node together, each through its own trials: they share power, heat, host memory and
+    PCIe as at work, and the budget is one device's for all. Such figures are compared with their like only.
+    """
 
     schema: Literal["effbench.suite/1"]
     name: str
@@ -118,3 +122,12 @@ class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     procedure: Procedure = Procedure()
     idle: Idles | None = None
     seed: int = 20261121
+    at_once: bool = False
+
+    def __post_init__(self) -> None:
+        procedures = [self.procedure, *(w.procedure for w in self.workloads if w.procedure is not None)]
+        if self.at_once and (self.idle is not None or any(p.energy or p.telemetry_hz for p in procedures)):
+            raise ValueError(
+                "at_once: an idle, an energy window and telemetry at another rate are of one device alone; "
+                "take them out, or run the devices one after another"
+            )

@@ -1,7 +1,8 @@
-"""Plan to journal: rounds of fresh workers, one device after another, within the budget, whatever the workers do."""
+"""Plan to journal: rounds of fresh workers, devices in turn or at once, within the budget, whatever they do."""
 
+import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from effbench.run.display import Display as Display
 from effbench.run.idle import Rest, watched_devices
 from effbench.run.journal import SCHEMA, JournalWriter
 from effbench.run.recording import Recording
-from effbench.run.stage import Answer, Stage, oom_kills
+from effbench.run.stage import Answer, Stage, drive, oom_kills
 from effbench.run.teams import Seams, Teams
 from effbench.run.wall_clock import ended, stamp
 from effbench.run.watch import Watch
@@ -66,13 +67,14 @@ class Engine:
         self.plan, self.inventory, self.journal = plan, inventory, journal
         self.display, self.options = display, options
         self._devices = {a.key: a for a in inventory.accelerators}
+        self._places = {t.id: t.placement.devices for t in plan.trials}
         self._began = time.monotonic()
         watched = watched_devices(plan, inventory, options.recording is not None)
         self._watch = Watch(watched, options.environment, options.recording) if options.telemetry else None
         self._rest = Rest(plan, inventory, self._watch, options.calibrate)
-        self._processes = 0
+        self._next_process = itertools.count(1).__next__
         self._history = rounds.History(plan, done)
-        self._stage: Stage | None = None
+        self._stages: list[Stage] = []
         self._measured_s = 0.0
         self._oom_kills = oom_kills()
         self._done = 0
@@ -101,8 +103,8 @@ class Engine:
         return outcome
 
     def _finish(self, first: Started, outcome: str) -> None:
-        if self._stage is not None:
-            self._stage.kill()
+        for stage in self._stages:
+            stage.kill()
         self._teams.kill()
         try:
             self._record_counters()
@@ -119,8 +121,9 @@ class Engine:
                 if stop.finding is not None:
                     self._note(stop.finding)
                 break
-            for key in self.plan.devices:
-                self._round(number, self._devices[key])
+            turns = [self._round(number, self._devices[key]) for key in self.plan.devices]
+            for together in [turns] if self.plan.at_once else [[turn] for turn in turns]:
+                drive(together, self._listening, self._pump)
                 if self._abandoned:
                     return "abandoned"
             self._teams.round(number)
@@ -128,7 +131,12 @@ class Engine:
                 return "abandoned"
         return "budget" if self._history.cut_short else "complete"
 
-    def _round(self, number: int, accelerator: Accelerator) -> None:
+    def _listening(self) -> list[int]:
+        """The descriptors of every child that may say something."""
+        watch = self._watch.fileno() if self._watch else None
+        return [*(stage.fileno() for stage in self._stages if stage.alive), *([watch] if watch is not None else [])]
+
+    def _round(self, number: int, accelerator: Accelerator) -> Generator[None]:
         """Run every trial of one device once, in fresh processes: one, and one more after each loss."""
         waiting = [t for t in planning.order(self.plan, number, accelerator.key) if self._history.runnable(t, number)]
         losses, soaked = 0, False
@@ -137,42 +145,43 @@ class Engine:
             if self._left_s() < OPEN_LEAST_S:
                 left_out, waiting = [*left_out, *(t.id for t in waiting)], []
                 break
-            stage = self._open(number, accelerator)
+            stage = yield from self._open(number, accelerator)
             losses = LOSSES_MAX + 1 if stage is None else losses
             if stage is not None and number == 0:
                 self._write_rest(self._rest.with_context(accelerator.key))
-            while stage is not None and waiting and stage.alive:
+            while stage is not None and waiting and stage.alive and not self._abandoned:
                 trial = waiting.pop(0)
                 if self._history.expected_s(trial) > self._left_s():
                     left_out.append(trial.id)
                     continue
                 soak_s = 0.0 if soaked or trial.procedure.mode not in SOAKED_MODES else SOAK_S[accelerator.kind]
                 soaked = soaked or soak_s > 0
-                losses += self._trial(stage, trial, number, soak_s)
+                losses += yield from self._trial(stage, trial, number, soak_s)
             if stage is not None:
                 stage.end()
                 self._abandoned |= stage.abandoned
-            self._stage = None
+                self._stages.remove(stage)
             if self._abandoned:
                 return
         self._leave_out(left_out, number, accelerator.key)
         for trial in waiting:
             self._lose(trial, number, f"not run: {losses} workers were lost in this round")
 
-    def _open(self, number: int, accelerator: Accelerator) -> Stage | None:
+    def _open(self, number: int, accelerator: Accelerator) -> Generator[None, None, Stage | None]:
         """Start a worker and wait for its device. None when it does not come up, with the finding written."""
         replayed = self.options.recording is not None
         hello = Hello(accelerator, self.plan.seed, number, self._next_process(), self.options.faults, replayed)
-        watch_fd = self._watch.fileno() if self._watch else None
-        stage = self._stage = Stage(hello, self.options.environment, watch_fd, self._pump)
+        stage = Stage(hello, self.options.environment)
+        self._stages.append(stage)
         if self._watch is not None:
             self._watch.ours(stage.pid)
         deadline_s = min(READY_DEADLINE_S, max(5.0, self._left_s()))
-        failure = stage.wait_ready(deadline_s)
+        failure = yield from stage.wait_ready(deadline_s)
         if failure is None:
             return stage
         self._note(stage.unopened(failure, deadline_s < READY_DEADLINE_S))
         self._abandoned |= stage.abandoned
+        self._stages.remove(stage)
         return None
 
     def _leave_out(self, names: list[str], number: int, device: str) -> None:
@@ -184,7 +193,7 @@ class Engine:
         message = f"{len(names)} trials did not fit into the budget in round {number + 1}: {shown}"
         self._note(Finding("budget-exhausted", "warning", message, device=device))
 
-    def _trial(self, stage: Stage, trial: Trial, number: int, soak_s: float) -> int:
+    def _trial(self, stage: Stage, trial: Trial, number: int, soak_s: float) -> Generator[None, None, int]:
         """Measure one trial, journal it, and return 1 when it cost the worker."""
         self._announce(trial, number)
         began = time.monotonic()
@@ -193,7 +202,7 @@ class Engine:
         faster = self._watch if trial.procedure.telemetry_hz is not None else None
         if faster is not None:
             faster.rate(trial.procedure.telemetry_hz)
-        answer = stage.measure(Do(trial, soak_s, recorded=recorded), deadline_s, self._progress)
+        answer = yield from stage.measure(Do(trial, soak_s, recorded=recorded), deadline_s, self._progress)
         if faster is not None:
             faster.rate(None)
         took = time.monotonic() - began
@@ -247,17 +256,13 @@ class Engine:
             self._next_process,
         )
 
-    def _next_process(self) -> int:
-        self._processes += 1
-        return self._processes
-
     def _note(self, finding: Finding) -> None:
         self.display.note(finding)
         self.journal.write([Noted(time.monotonic_ns(), finding)])
 
     def _progress(self, progress: Progress) -> None:
-        latest = self._watch.latest() if self._watch else None
-        self.display.progress(progress, latest)
+        devices = self._places[progress.trial]
+        self.display.progress(progress, self._watch.latest(devices) if self._watch else None)
 
     def _pump(self) -> None:
         if self._watch is not None:

@@ -17,8 +17,8 @@ from effbench.model.plan import Plan, Trial
 from effbench.model.recipe import Stopped
 from effbench.model.record import Record
 from effbench.model.scorecard import Scorecard
+from effbench.run.duration import START_S, span_s
 from effbench.run.engine import SOAK_S, SOAKED_MODES
-from effbench.run.plan import START_S, starts
 from effbench.run.rounds import Done
 
 LOOKS_MAX = 3
@@ -61,7 +61,9 @@ def further(record: Record, events: Sequence[Event], undecided: frozenset[str], 
     wanted = [t for t in trials if t.id in undecided and t.skipped is None and (t.rounds is None or t.rounds > have)]
     if not wanted:
         return "bounded"
-    opening_s, working_s = _opening_s(wanted), sum(t.expected_s for t in wanted)
+    at_once = record.plan.at_once
+    opening_s = _opening_s(wanted, at_once)
+    working_s = span_s(wanted, at_once, {t.id: t.expected_s for t in wanted}, 0.0)
     rounds = min(have, int(left_s / (opening_s + ROOM * working_s)))
     if rounds < 1:
         return "budget"
@@ -78,11 +80,13 @@ def further(record: Record, events: Sequence[Event], undecided: frozenset[str], 
     return Further(plan, _done(record, {t.id for t in wanted}), rounds, len(wanted))
 
 
-def _opening_s(trials: Sequence[Trial]) -> float:
+def _opening_s(trials: Sequence[Trial], at_once: bool) -> float:
     """Seconds of a round before its trials: workers that start, and one soak for each device."""
     soaked = {t.placement.devices[0] for t in trials if t.procedure.mode in SOAKED_MODES}
     kind = "gpu" if any(d.startswith("gpu") for t in trials for d in t.placement.devices) else "cpu"
-    return START_S[kind] * starts(trials) + SOAK_S[kind] * len(soaked)
+    return span_s(trials, at_once, dict.fromkeys((t.id for t in trials), 0.0), START_S[kind]) + SOAK_S[kind] * len(
+        soaked
+    )
 
 
 def _took_s(events: Sequence[Event]) -> dict[str, float]:

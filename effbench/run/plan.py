@@ -17,12 +17,8 @@ from effbench.model.inventory import Accelerator, Inventory
 from effbench.model.plan import Placement, Plan, Trial
 from effbench.model.suite import DeviceClass, Procedure, Suite, Workload
 from effbench.run import placement
+from effbench.run.duration import SETUP_S, START_S, alone, idle_s, span_s
 
-# What a trial costs beyond its warm-up and sampling: building buffers, three fingerprints, two verifications.
-# Measured on a 2-core VM: 0.2-0.9 s for GEMM 2048^3, 1.5 s for train_step. A first guess for `plan`; the engine
-# replaces it by what the first round took.
-SETUP_S = {"cpu": 1.0, "gpu": 0.5}
-START_S = {"cpu": 2.5, "gpu": 6.0}
 DEADLINE_FACTOR = 5.0
 DEADLINE_FLOOR_S = {"cpu": 45.0, "gpu": 25.0}
 
@@ -61,7 +57,7 @@ def make(
         for accelerator in accelerators
         for workload in suite.workloads
         if workload.scope == "device" and (workload.on is None or accelerator.kind in workload.on)
-        for trial in _expand(suite, workload, accelerator, problems)
+        for trial in _expand(suite, workload, accelerator, problems, together=len(accelerators))
     ]
     for workload in suite.workloads:
         if workload.scope != "device" and (workload.on is None or accelerators[0].kind in workload.on):
@@ -99,7 +95,8 @@ def _assemble(
 ) -> Plan:
     rounds = suite.rounds[kind]
     devices = list(dict.fromkeys(device for trial in trials for device in trial.placement.devices))
-    expected = sum(trial.expected_s * min(trial.rounds or rounds.min, rounds.min) for trial in trials)
+    takes = {trial.id: trial.expected_s * min(trial.rounds or rounds.min, rounds.min) for trial in trials}
+    starting_s = START_S[kind] * rounds.min
     plan = Plan(
         schema="effbench.plan/1",
         digest="",
@@ -111,31 +108,15 @@ def _assemble(
         seed=suite.seed,
         rounds_min=rounds.min,
         rounds_max=rounds.max,
-        budget_s=suite.budget_s[kind] * max(1, _alone(trials)),
-        expected_s=expected + START_S[kind] * starts(trials) * rounds.min + _idle_s(suite, _alone(trials)),
+        budget_s=suite.budget_s[kind] * (1 if suite.at_once else max(1, alone(trials))),
+        expected_s=span_s(trials, suite.at_once, takes, starting_s) + idle_s(suite, alone(trials)),
         trials=trials,
         devices=devices,
+        at_once=suite.at_once and alone(trials) > 1,
         idle=suite.idle,
         findings=findings,
     )
     return msgspec.structs.replace(plan, digest=digest(plan))
-
-
-def _alone(trials: Sequence[Trial]) -> int:
-    """How many devices are measured one after another, each by itself."""
-    return len({device for trial in trials if trial.scope == "device" for device in trial.placement.devices})
-
-
-def starts(trials: Sequence[Trial]) -> int:
-    """How many times processes are started in a round: once per device, once per size of team."""
-    teams = {trial.placement.ranks for trial in trials if trial.scope != "device" and trial.skipped is None}
-    return _alone(trials) + len(teams)
-
-
-def _idle_s(suite: Suite, devices: int) -> float:
-    """Seconds of doing nothing at the start: bare once for all devices together, with a context for each."""
-    idle = suite.idle
-    return 0.0 if idle is None else idle.settle_s + idle.bare_s + idle.context_s * devices
 
 
 def order(plan: Plan, round_number: int, device: str) -> list[Trial]:
@@ -175,6 +156,7 @@ def _expand(
     accelerator: Accelerator,
     problems: list[str],
     team: Placement | None = None,
+    together: int = 1,
 ) -> Iterator[Trial]:
     kernel = kernels.load(workload.kernel)
     if is_team(kernel) != (team is not None):
@@ -192,7 +174,10 @@ def _expand(
         except (msgspec.ValidationError, ValueError) as error:
             problems.append(f"suite {suite.name}, workload {workload.id}: {error}")
             continue
-        yield _trial(workload, kernel, params, procedure, accelerator, team)
+        trial = _trial(workload, kernel, params, procedure, accelerator, team)
+        if suite.at_once and together > 1:
+            trial = msgspec.structs.replace(trial, trial_key=digest([trial.trial_key, "at once", together]))
+        yield trial
 
 
 def _shape(team: Placement) -> dict[str, int]:

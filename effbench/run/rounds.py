@@ -7,7 +7,7 @@ from effbench.model.finding import Finding
 from effbench.model.plan import Plan, Trial
 from effbench.model.record import USABLE, Record
 from effbench.model.suite import DeviceClass
-from effbench.run.plan import START_S, starts
+from effbench.run.duration import START_S, span_s
 from effbench.stats.interval import estimate
 from effbench.stats.stopping import look
 
@@ -59,7 +59,8 @@ class History:
     def round_s(self, number: int) -> float:
         """Seconds of the whole round `number`, worker starts included."""
         trials = self._runnable(number)
-        return sum(self.expected_s(t) for t in trials) + START_S[self._kind] * starts(trials)
+        takes = {t.id: self.expected_s(t) for t in trials}
+        return span_s(trials, self._plan.at_once, takes, START_S[self._kind])
 
     def total(self) -> int:
         """How many trials the least number of rounds has."""

@@ -2,7 +2,7 @@
 
 import selectors
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from effbench.run.wire import Bye, Do, Go, Hello, Message, Progress, Ready, enco
 
 Fate = Literal["closed", "crashed", "hung", "nonsense"]
 TICK_S = 0.25
+END = object()
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -28,20 +29,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Stage:
-    """A running worker. `idle` is called while waiting, so that the parent can look after its other children."""
+    """A running worker. What waits for it yields while it has nothing to say; `drive` goes on with it when it has."""
 
-    def __init__(
-        self, hello: Hello, environment: Mapping[str, str], watch_fd: int | None, idle: Callable[[], None]
-    ) -> None:
+    def __init__(self, hello: Hello, environment: Mapping[str, str]) -> None:
         self.accelerator: Accelerator = hello.accelerator
-        self._idle = idle
         words = inline.command(inline.Job("effbench.run.worker"))
         self._handle = inline.start(words, {**environment, **shown(hello.accelerator)})
         self._handle.send(encode(hello))
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._handle.fileno(), selectors.EVENT_READ)
-        if watch_fd is not None:
-            self._selector.register(watch_fd, selectors.EVENT_READ)
         self.alive = True
         self.abandoned = False
         self.ready: Ready | None = None
@@ -51,24 +45,27 @@ class Stage:
         """Process id of the worker, so that its own load is not taken for a stranger's."""
         return self._handle.pid
 
-    def wait_ready(self, deadline_s: float) -> Answer | None:
-        """Wait until the device is open. None when it is; otherwise what went wrong."""
-        answer = self._listen(deadline_s, until=Ready, draw=None)
+    def fileno(self) -> int:
+        """File descriptor that becomes readable when the worker says something."""
+        return self._handle.fileno()
+
+    def wait_ready(self, deadline_s: float) -> Generator[None, None, Answer | None]:
+        """Wait until the device is open. Returns None when it is; otherwise what went wrong."""
+        answer = yield from self._listen(deadline_s, until=Ready, draw=None)
         return None if self.ready else answer
 
-    def measure(self, do: Do, deadline_s: float, draw: Callable[[Progress], None]) -> Answer:
+    def measure(self, do: Do, deadline_s: float, draw: Callable[[Progress], None]) -> Generator[None, None, Answer]:
         """Have one trial measured. `draw` is called between timed blocks; a CPU worker waits for it."""
         self._handle.send(encode(msgspec.structs.replace(do, ack=self.accelerator.kind == "cpu")))
-        return self._listen(deadline_s, until=Closed, draw=draw)
+        return (yield from self._listen(deadline_s, until=Closed, draw=draw))
 
     def _listen(
         self, deadline_s: float, until: type[Ready] | type[Closed], draw: Callable[[Progress], None] | None
-    ) -> Answer:
+    ) -> Generator[None, None, Answer]:
         events: list[Sample | Window | Noted | Closed | Opened] = []
         end = time.monotonic() + deadline_s
         while time.monotonic() < end:
-            self._selector.select(TICK_S)
-            self._idle()
+            yield
             for line in self._handle.lines():
                 try:
                     said: Message = message(line)
@@ -109,7 +106,6 @@ class Stage:
         killed: int | None = None,
     ) -> Answer:
         self.alive = False
-        self._selector.close()
         if not self._handle.kill():
             self.abandoned = True
             detail += "; it survives SIGKILL, so the driver is stuck in the kernel and it was abandoned"
@@ -129,7 +125,6 @@ class Stage:
         if not self.alive:
             return
         self.alive = False
-        self._selector.close()
         self._handle.send(encode(Bye()))
         self.abandoned = not self._handle.leave(5.0)
 
@@ -137,6 +132,21 @@ class Stage:
         """End it at once (Ctrl-C)."""
         if self.alive:
             self._lost("crashed", [], "interrupted")
+
+
+def drive(turns: Sequence[Generator[None]], listening: Callable[[], list[int]], idle: Callable[[], None]) -> None:
+    """Go on with every turn until all have ended; wait in between until one of the descriptors has something to say.
+
+    `idle` is called after each wait, so that the parent can look after its other children.
+    """
+    waiting = [turn for turn in turns if next(turn, END) is not END]
+    while waiting:
+        with selectors.DefaultSelector() as selector:
+            for descriptor in listening():
+                selector.register(descriptor, selectors.EVENT_READ)
+            selector.select(TICK_S)
+        idle()
+        waiting = [turn for turn in waiting if next(turn, END) is not END]
 
 
 def shown(accelerator: Accelerator) -> dict[str, str]:

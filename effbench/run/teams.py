@@ -19,6 +19,7 @@ from effbench.model.team import TeamSpec
 from effbench.run import placement
 from effbench.run import plan as planning
 from effbench.run.blame import Blame
+from effbench.run.duration import START_S
 from effbench.run.rounds import History
 from effbench.run.stage import oom_kills
 from effbench.run.team import Team, launcher
@@ -137,7 +138,7 @@ class Teams:
 
     def _within_budget(self, trials: Sequence[Trial], number: int) -> list[Trial]:
         """Return the trials that the budget still holds, and name the others."""
-        left = self._seams.left_s() - planning.START_S[self._kind(trials[0])]
+        left = self._seams.left_s() - START_S[self._kind(trials[0])]
         kept: list[Trial] = []
         for trial in trials:
             left -= self._history.expected_s(trial)

@@ -49,7 +49,7 @@ class Watch:
         self._handle.send(_config(accelerators, self._spool, recording) + b"\n")
         self._pending: list[Telemetry] = []
         self._answers: list[bytes] = []
-        self._latest: Telemetry | None = None
+        self._latest: dict[str, Telemetry] = {}
         self._complaints: list[Finding] = []
         self._alive = True
 
@@ -74,18 +74,20 @@ class Watch:
                 self._answers.append(line)
                 continue
             try:
-                self._latest = _DECODER.decode(line)
+                reading = _DECODER.decode(line)
             except (msgspec.DecodeError, ValueError):
                 continue
-            self._pending.append(self._latest)
+            self._latest[reading.device] = reading
+            self._pending.append(reading)
         if self._handle.ended:
             self._alive = False
             text = f"the telemetry child ended early: {self._handle.stderr_tail() or 'it said nothing'}"
             self._complaints.append(Finding("telemetry-lost", "warning", text))
 
-    def latest(self) -> Telemetry | None:
-        """The newest reading, for the display."""
-        return self._latest
+    def latest(self, devices: Sequence[str] = ()) -> Telemetry | None:
+        """The newest reading of any device, or of one of `devices`, for the display."""
+        known = [self._latest[key] for key in devices or self._latest if key in self._latest]
+        return max(known, key=lambda reading: reading.t_ns, default=None)
 
     def collect(self) -> list[Telemetry]:
         """Flush the child, and return all readings since the last call."""
