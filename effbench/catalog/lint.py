@@ -108,10 +108,19 @@ def _ladder(value: Mapping[str, Any]) -> Iterator[_Found]:
         if high - low > STEP_MAX:
             text = f"a gap in the ladder: everything from {low:g} to {high:g} is {below}; put a grade between them"
             yield "warning", Mistake(where, text)
-    names, passing, cap = list(shares), value.get("pass_grade", "C"), value.get("provisional_cap", "B")
+    yield from _passing(value, shares, value.get("pass_grade", "C"), ("ladder",))
+    for kind in ("gpu", "cpu"):
+        section = value.get(kind)
+        if isinstance(section, dict) and isinstance(section.get("pass_grade"), str):
+            yield from _passing(value, shares, section["pass_grade"], (kind, "pass_grade"))
+
+
+def _passing(value: Mapping[str, Any], shares: Mapping[str, float], passing: Any, where: Where) -> Iterator[_Found]:
+    """What is odd about the grade that passes."""
+    names, cap = list(shares), value.get("provisional_cap", "B")
     if passing in names and shares[passing] < HALF:
         text = f"{passing} passes, and asks for {shares[passing]:g}: a device at half of what healthy ones reach passes"
-        yield "warning", Mistake(("ladder", passing), text)
+        yield "warning", Mistake((*where, passing) if where == ("ladder",) else where, text)
     if passing in names and cap in names and names.index(cap) > names.index(passing):
         text = (
             f"{cap} is below the pass grade {passing}: a domain that passes on provisional references is graded {cap}"

@@ -88,6 +88,11 @@ def _ladder(value: dict[str, Any]) -> Iterator[Mistake]:
         if isinstance(grade, str) and ladder and grade not in ladder:
             where = (name,) if name in value else ("ladder",)
             yield Mistake(where, f"{grade!r} is not a grade of the ladder{choices(grade, ladder)}")
+    for kind in ("gpu", "cpu"):
+        section = value.get(kind)
+        grade = section.get("pass_grade") if isinstance(section, dict) else None
+        if isinstance(grade, str) and ladder and grade not in ladder:
+            yield Mistake((kind, "pass_grade"), f"{grade!r} is not a grade of the ladder{choices(grade, ladder)}")
     fail = value.get("fail_grade", "F")
     if isinstance(fail, str) and fail in ladder:
         at: Where = ("fail_grade",) if "fail_grade" in value else ("ladder", fail)

@@ -84,4 +84,5 @@ def _marked(policy: Policy, mark: str) -> Policy:
     """The policy with another share to pass at. Grades enter no verdict: those above are moved out of its way."""
     names = list(policy.ladder)
     above = {name: f"{1 - (place + 1) / 1000:.3f}" for place, name in enumerate(names)}
-    return msgspec.structs.replace(policy, ladder={**above, policy.pass_grade: mark})
+    free = msgspec.structs.replace(policy.gpu, pass_grade=None)
+    return msgspec.structs.replace(policy, gpu=free, ladder={**above, policy.pass_grade: mark})

@@ -15,7 +15,8 @@ class Ladder:
         self._steps = sorted(((float(share), name) for name, share in policy.ladder.items()), reverse=True)
         self.names = [name for _, name in self._steps] + [policy.fail_grade]
         self._prior, self._kind = policy.prior, kind
-        self.pass_share = float(policy.ladder[policy.pass_grade])
+        section = policy.gpu if kind == "gpu" else policy.cpu
+        self.pass_share = float(policy.ladder[section.pass_grade or policy.pass_grade])
 
     def score(self, metric: Metric) -> float:
         """Return what a share counts for a grade; at most its low end, and less the less was measured."""

@@ -43,11 +43,12 @@ class GateRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     on_missing: Literal["not_rated", "unplanned", "ignore"] = "not_rated"
 
 
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The rules for one device class."""
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The rules for one device class. `pass_grade` is the least grade that passes here, instead of the policy's."""
 
     gates: list[GateRule]
     domains: list[DomainRule]
+    pass_grade: str | None = None
 
 
 class Prior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

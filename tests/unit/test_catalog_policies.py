@@ -78,6 +78,7 @@ def test_a_good_policy_is_read(load: Any) -> None:
         ("[compute.gemm.bf16.fraction_of_reference]", "[]", "16:20: any_of is empty"),
         ("weight: 2", "weight: 0", "16:71: a weight must be above zero"),
         ("pass_grade: C", "pass_grade: D", "7:13: 'D' is not a grade of the ladder"),
+        ("gpu:", "gpu:\n  pass_grade: D", "10:15: 'D' is not a grade of the ladder"),
         ("provisional_cap: C", "provisional_cap: Z", "8:18: 'Z' is not a grade of the ladder"),
         ('C: "0.75"', 'C: "0.95"', "6:23: C asks for 0.95, which is not below the grade before it"),
         ('C: "0.75"', 'C: "many"', "6:23: 'many' is not a figure"),

@@ -91,6 +91,15 @@ def test_a_figure_that_its_domain_carries_is_named() -> None:
     assert f"but not by itself {COMPUTE};" in verdict.summary and "Every required figure" not in verdict.summary
 
 
+def test_a_device_class_may_need_a_better_grade_to_pass() -> None:
+    strict = msgspec.structs.replace(POLICY, cpu=msgspec.structs.replace(SECTION, pass_grade="A"))
+    made = card(share(COMPUTE, 0.90), share(MEMORY, 0.99))
+    assert grade(made, POLICY).verdict == "pass"
+    assert grade(made, strict).verdict == "fail"
+    other = msgspec.structs.replace(POLICY, gpu=msgspec.structs.replace(SECTION, pass_grade="A"))
+    assert grade(made, other).verdict == "pass"
+
+
 def test_no_mean_buys_out_a_required_figure_that_was_measured_and_misses() -> None:
     rules = Section(SECTION.gates, [DomainRule("compute", [MetricRule([COMPUTE]), MetricRule([MEMORY], 3.0)])])
     policy = msgspec.structs.replace(POLICY, cpu=rules)

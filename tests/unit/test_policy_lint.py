@@ -90,6 +90,7 @@ def test_the_shipped_policies_have_no_mistake_and_no_warning(name: str) -> None:
         ('C: "0.75"', 'C: "0.41"', "warning", "6:46: a gap in the ladder: everything from 0.41 to 0.85 is C"),
         ('C: "0.75"', 'C: "0.41"', "warning", "6:46: C passes, and asks for 0.41"),
         ("gpu:", "pass_grade: A\ngpu:", "mistake", "1:1: B is below the pass grade A"),
+        ("gpu:", "gpu:\n  pass_grade: A", "mistake", "1:1: B is below the pass grade A"),
         ("gpu:", 'coverage_min: "0"\ngpu:', "warning", "7:15: 0: a run that measured nothing"),
         ("gpu:", "accepts_simulated: true\ngpu:", "warning", "7:20: simulated devices would be rated"),
         ("gpu:", "rated_for_days: 4000\ngpu:", "warning", "7:17: 4000 days"),
