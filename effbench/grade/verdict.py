@@ -119,10 +119,17 @@ def _summary(
     if verdict == "not_rated" and doubts:
         named = [*doubts, *named]
     if not named:
-        named = [f"domain {d.name} reaches {d.share_low:.3f} to {d.share_high:.3f} of the reference" for d in broken]
+        named = [_reach(d) for d in broken]
     more = f" (and {len(named) - 1} more)" if len(named) > 1 else ""
     words = {"fail": "Failed", "not_rated": "Not rated", "undecided": "Undecided", "pass": ""}[verdict]
     return f"{words}: {named[0] if named else 'no evidence'}{more}."
+
+
+def _reach(domain: DomainGrade) -> str:
+    """What a whole domain came to; one whose metrics are all optional may have no figure at all."""
+    if domain.share_low is None or domain.share_high is None:
+        return f"domain {domain.name} has not one figure that it could be rated by"
+    return f"domain {domain.name} reaches {domain.share_low:.3f} to {domain.share_high:.3f} of the reference"
 
 
 def _decided(card: Scorecard) -> str:

@@ -60,6 +60,26 @@ def test_a_rating_from_the_end_of_time_has_no_end(card: Scorecard) -> None:
     assert verdict.verdict == "pass" and verdict.rated_until is None, "which no reader takes for one that holds"
 
 
+@pytest.mark.parametrize("metrics", ["[]", "[{any_of: [host.copy.h2d.pinned.fraction_of_reference], required: false}]"])
+def test_a_required_domain_without_a_figure_is_not_rated_and_says_so(
+    card: Scorecard, tmp_path: Path, metrics: str
+) -> None:
+    path = tmp_path / "p.yaml"
+    section = f"{{gates: [], domains: [{{name: host, metrics: {metrics}}}]}}"
+    path.write_text(f"""\
+schema: effbench.policy/1
+name: hollow
+version: 1
+effective_from: "2026-11-01"
+purpose: a domain of which nothing is asked
+ladder: {{B: "0.85", C: "0.75"}}
+gpu: {section}
+cpu: {section}
+""")
+    verdict = grade(msgspec.structs.replace(card, coverage=1.0), load_policy(path))
+    assert verdict.verdict == "not_rated" and "domain host has not one figure" in verdict.summary
+
+
 @pytest.mark.parametrize("level", ["0.0", "1", "-0.5", "1e308"])
 def test_an_interval_that_is_sure_or_holds_nothing_is_none(card: Scorecard, tmp_path: Path, level: str) -> None:
     path = tmp_path / "cards.jsonl"
