@@ -60,7 +60,9 @@ _PREFIXES: dict[str, float] = {
     "P": 1e15,
     "E": 1e18,
 }
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
+# The patterns below take time that grows faster than the text does; no figure is written with as many characters.
+_TEXT_MAX = 100
 _TEXT = re.compile(rf"\s*({_NUMBER})\s*(\S*)\s*")
 _PER = re.compile(rf"\s*({_NUMBER})\s*([^\s/]*)\s*(?:/\s*(\S+))?\s*")
 
@@ -83,7 +85,13 @@ def parse(text: str) -> Quantity:
     """
     if not isinstance(text, str):
         raise ValueError(f'{text!r} is not text; write the figure with its unit in quotes, for example "4.8 TB/s"')
-    return _parsed(text)
+    return _parsed(_short(text))
+
+
+def _short(text: str) -> str:
+    if len(text) > _TEXT_MAX:
+        raise ValueError(f"{text[:40]!r}... is longer than any figure with a unit: {len(text)} characters")
+    return text
 
 
 # A policy's few thresholds are read again for each of 10,000 nodes.
@@ -110,7 +118,7 @@ def per(text: str) -> tuple[float, str, str]:
     Raises:
         ValueError: not a finite number with at most one unit and one denominator.
     """
-    matched = _PER.fullmatch(text)
+    matched = _PER.fullmatch(_short(text))
     if matched is None or not math.isfinite(float(matched[1])):
         raise ValueError(f'{text!r} is not a figure; write for example "0.25 /kWh", "2.35 /h" or "30000"')
     if matched[2] == "%":

@@ -1,12 +1,13 @@
 """Text with units: exact values, every spelling of the table, and refusals that say what to write."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from effbench.catalog.quantities import parse, units
+from effbench.catalog.quantities import parse, per, units
 from effbench.model.unit import Unit
 
 
@@ -92,3 +93,10 @@ def test_any_text_is_either_a_quantity_or_a_value_error(text: str) -> None:
         assert math.isfinite(parse(text).value)
     except ValueError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize("read", [parse, per])
+def test_a_text_longer_than_any_figure_is_refused_unread(read: Callable[[str], object]) -> None:
+    """Found by fuzzing: 400 digits and a word took seconds, and ten times as many would have taken hours."""
+    with pytest.raises(ValueError, match="longer than any figure with a unit: 500006 characters"):
+        read("9" * 500_000 + " x y z")
