@@ -37,7 +37,7 @@ RULES = (
 @pytest.fixture(scope="module")
 def real(finished: Path) -> Record:
     """The shared simulated run, at 0.9 to 1.0 of its references."""
-    return record_of(finished)
+    return undisturbed(record_of(finished))
 
 
 def made(real: Record, factors: Sequence[float]) -> Baseline:
