@@ -22,7 +22,7 @@ from effbench.store import documents
 from effbench.store.baselines import load_baseline, save_baseline
 from effbench.store.runs import record_of
 from tests.unit.command_line import POLICY, call
-from tests.unit.slowed_records import slowed, write
+from tests.unit.slowed_records import slowed, undisturbed, write
 
 TRIAD, SHARE = "memory.stream.triad.bandwidth", "memory.stream.triad.fraction_of_baseline"
 

@@ -15,7 +15,7 @@ from effbench.model.baseline import Baseline
 from effbench.score.baseline import baseline, sealed, seen
 from effbench.store.baselines import save_baseline
 from tests.unit.command_line import ARTEFACTS, FAKE, POLICY, RECIPE, Outcome, call, contents
-from tests.unit.slowed_records import slowed
+from tests.unit.slowed_records import slowed, undisturbed
 
 SHARE = "memory.stream.triad.fraction_of_baseline"
 RULES = POLICY.replace("fraction_of_reference", "fraction_of_baseline").replace(
@@ -29,7 +29,7 @@ def place(tmp_path: Path, suite: Path, finished: Path) -> Path:
     """A folder with a suite, a policy that asks for a share of the baseline, and a baseline of four runs like it."""
     (tmp_path / "tiny.yaml").write_bytes(suite.read_bytes())
     (tmp_path / "lenient.yaml").write_text(RULES)
-    real = api.record_of(finished)
+    real = undisturbed(api.record_of(finished))
     save_baseline(tmp_path / "b.json", baseline(seen(slowed(real, 1 + i / 500, f"n{i}")) for i in range(4)))
     return tmp_path
 

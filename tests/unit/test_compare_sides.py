@@ -9,7 +9,7 @@ from effbench.model.record import Record
 from effbench.score.comparison import Compared, compare_records
 from effbench.store.runs import record_of
 from tests.unit.command_line import call
-from tests.unit.slowed_records import slowed, write
+from tests.unit.slowed_records import slowed, undisturbed, write
 
 TRIAD = "memory.stream.triad.bandwidth"
 
@@ -17,7 +17,7 @@ TRIAD = "memory.stream.triad.bandwidth"
 @pytest.fixture(scope="module")
 def real(finished: Path) -> Record:
     """The shared simulated run."""
-    return record_of(finished)
+    return undisturbed(record_of(finished))
 
 
 def side(real: Record, name: str, *factors: float) -> list[Record]:
