@@ -82,7 +82,7 @@ def redraw_ms() -> float:
         "d = LiveDisplay()\n"
         "d._console = Console(file=open(os.devnull, 'w'), force_terminal=True, width=100, height=40)\n"
         "d._live = Live(console=d._console, auto_refresh=False); d._live.start()\n"
-        "d._facts = {'measuring': 'x'}; d._recent = ['ok  a'] * 6\n"
+        "d._facts = {'gemm': {'measuring': 'x'}}; d._recent = ['ok  a'] * 6\n"
         "p = Progress('gemm', 1.0, 5, 0.1, 0.09, 0.11, 3.6e9); d.progress(p, None)\n"
         "t = time.process_time()\n"
         "for i in range(50):\n    d._drawn = 0.0; d.progress(p, None)\n"
