@@ -89,7 +89,12 @@ def test_stdin_is_the_commands() -> None:
 def test_a_command_that_a_signal_ends_gives_128_and_its_number(
     number: signal.Signals, status: int, measured: Run
 ) -> None:
-    done = measured("--json", "--", "sh", "-c", f"kill -{int(number)} $$")
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
+    try:
+        done = measured("--json", "--", "sh", "-c", f"kill -{int(number)} $$")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert done.code == done.document["exit_status"] == status
 
 
