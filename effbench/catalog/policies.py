@@ -18,9 +18,9 @@ __all__ = ["SCHEMA", "digest", "examine", "load_policy"]
 
 SCHEMA = "effbench.policy/1"
 
-# What grades rest on: what healthy parts reach, or what earlier runs did. The second never stands without the first.
 # No date lies further ahead than this many days (2,700 years), and sums of weights stay what they are.
 NUMBER_MAX = 1_000_000
+# What grades rest on: what healthy parts reach, or what earlier runs did. The second never stands without the first.
 ABSOLUTE, RELATIVE = ".fraction_of_reference", ".fraction_of_baseline"
 
 

@@ -6,42 +6,16 @@ from pathlib import Path
 import click
 import msgspec
 
-from effbench import api, qualification
+from effbench import qualification
 from effbench.cli import options
 from effbench.cli.display import LiveDisplay, PlainDisplay
 from effbench.cli.main import INTERRUPTED
 from effbench.model.claim import Enrolment
 from effbench.model.grade import EXIT_CODES
-from effbench.model.plan import Plan
-from effbench.model.policy import Policy
 from effbench.qualification import Job, Result
-from effbench.run.recording import Recording
-from effbench.run.site import Site
 
 # What starts the ranks of teams, by name.
 LAUNCHERS = click.Choice(["inline", "torchrun", "slurm"])
-
-
-def job(
-    todo: Plan,
-    node: Site,
-    folder: Path | None,
-    allowed_s: float,
-    launcher: str,
-    rules: Policy,
-    site: Path | None,
-    recording: Recording | None = None,
-    done: api.Done = frozenset(),
-    baseline: Path | None = None,
-) -> Job:
-    """Return what is to be done in `allowed_s` seconds, under this process's environment.
-
-    Raises as `qualification.job`.
-    """
-    environment = options.environment()
-    return qualification.job(
-        todo, node, folder, allowed_s, launcher, rules, environment, site, recording, done, baseline
-    )
 
 
 def measured(work: Job) -> Result:

@@ -68,9 +68,8 @@ def command(
     seen = api.look(options.environment(), fake, device)
     todo = qualification.budgeted(asked.recipe, asked.suite, api.plan(asked.suite, seen, device, None, placed.nodes))
     allowed_s = api.budget(todo, budget)
-    work = measured.job(
-        todo, seen, folder, allowed_s, placed.launcher, asked.rules, site, baseline=baseline or asked.baseline
-    )
+    here, held = options.environment(), baseline or asked.baseline
+    work = qualification.job(todo, seen, folder, allowed_s, placed.launcher, asked.rules, here, site, baseline=held)
     result, looks, stopped = qualification.looked(
         asked.recipe, work, began, allowed_s, lambda one: measured.measured(one), options.say
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from effbench import api
+from effbench import api, qualification
 from effbench.cli import measured, options, slurm_options, slurm_run
 from effbench.model.plan import Plan
 from effbench.model.record import Record
@@ -78,8 +78,9 @@ def command(
     seen = api.recorded_site(recording) if recording else api.look(options.environment(), fake, device)
     todo = _joined(earlier, api.plan(asked, seen, device, only, placed.nodes), seen)
     allowed_s = api.budget(todo, budget)
-    work = measured.job(
-        todo, seen, folder, allowed_s, placed.launcher, rules, site, recording, _done(earlier), baseline
+    here, done = options.environment(), _done(earlier)
+    work = qualification.job(
+        todo, seen, folder, allowed_s, placed.launcher, rules, here, site, recording, done, baseline
     )
     return measured.present(measured.measured(work), work.folder, as_json)
 

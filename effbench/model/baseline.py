@@ -82,7 +82,8 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """The runs' common centre. `digest` is over all other fields; `runs` names the records by their digests.
 
     `nodes` counts the different nodes; of a single one `node_digest` says which, so that its own later runs are known
-    as such. `devices` are the numbers of devices that the runs are of, each once; empty where that was not kept.
+    as such. `devices` are the numbers of devices that the runs are of, each once; empty where that was not kept, and
+    then no share of it is graded.
     """
 
     schema: Literal["effbench.baseline/1"]

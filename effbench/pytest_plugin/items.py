@@ -1,5 +1,6 @@
 """The items of a qualification: one for each trial, gate and domain, and one for the verdict. They only report."""
 
+import abc
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,9 @@ class RecipeItem(pytest.Item):
             raise NotMetError(found.text)
         self.passed(self.run.result)
 
+    @abc.abstractmethod
     def outcome(self, result: Result) -> Outcome:
         """Return what came of this item."""
-        raise NotImplementedError
 
     def passed(self, result: Result) -> None:
         """Do what is to be done for an item that passed."""

@@ -83,8 +83,10 @@ def untrusted(baseline: Baseline) -> list[str]:
 
 def _other_number(devices: int, baseline: Baseline) -> str:
     """Why a node of so many devices is no peer of the baseline's: one that lost a device is not as good as before."""
-    if not baseline.devices or devices in baseline.devices:
+    if devices in baseline.devices:
         return ""
+    if not baseline.devices:
+        return "the baseline does not say of how many devices its runs are; make it again"
     of = " or ".join(str(number) for number in baseline.devices)
     return f"the runs of the baseline are of {of} devices and this one is of {devices}"
 

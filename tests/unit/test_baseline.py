@@ -161,7 +161,11 @@ def test_a_node_with_another_number_of_devices_is_no_peer(real: Record) -> None:
     mixed = baseline([*of_two, seen(slowed(real, 1.0, "n9"))])
     assert mixed.devices == [1, 2]
     kept = share(slowed(real, 1.0, "new"), msgspec.structs.replace(mixed, devices=[]))
-    assert kept is not None and kept.ceiling is not None and kept.ceiling.confidence == "high", "of before it was kept"
+    assert kept is not None and kept.ceiling is not None and kept.ceiling.confidence == "low", (
+        "of how many is not known"
+    )
+    some = share(slowed(real, 1.0, "new"), mixed)
+    assert some is not None and some.ceiling is not None and some.ceiling.confidence == "high"
 
 
 def test_what_may_not_be_held_against_a_baseline(real: Record) -> None:

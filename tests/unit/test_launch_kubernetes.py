@@ -12,6 +12,7 @@ import yaml
 from effbench.launch.kubernetes import SCRIPT, Manifest, render
 from effbench.model.error import InputError
 from tests.unit.command_line import call
+from tests.unit.kubernetes_schemas import NODES, VERSIONS, refusals
 
 WANTED = Manifest("node/quick", "registry.example/effbench:1", 4, "results")
 
@@ -21,20 +22,17 @@ def both(**changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return service, job
 
 
-@pytest.mark.parametrize("version", ["1.25", "1.31", "1.37"])
-@pytest.mark.parametrize("changes", [{}, {"gpus": 0, "cpu": "16", "memory": "64Gi", "namespace": "lab", "nodes": 1}])
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("changes", NODES)
 def test_both_documents_keep_the_published_schemas(version: str, changes: dict[str, Any]) -> None:
-    validate = pytest.importorskip("kubernetes_validate")
-    for document in both(**changes):
-        validate.validate(document, version, strict=True)
+    assert refusals(both(**changes), version) == []
 
 
 def test_the_schemas_can_refuse() -> None:
-    validate = pytest.importorskip("kubernetes_validate")
-    _, job = both()
+    service, job = both()
     job["spec"]["completionMod"] = "Indexed"
-    with pytest.raises(validate.ValidationError):
-        validate.validate(job, "1.37", strict=True)
+    (only,) = refusals([service, job], "1.37")
+    assert "completionMod" in only
 
 
 def test_every_index_has_a_node_and_a_name_of_its_own() -> None:
